@@ -1,0 +1,28 @@
+//! What an ESP32-class device decides, without a clock, a socket or a thread.
+//!
+//! A [`Device`](device::Device) is fed facts ([`input::Input`]) and drained of wishes ([`output::Output`]); whoever owns the
+//! clock and the sockets (the *shell*: the twin on tokio, the firmware on embassy) carries the wishes out.
+//!
+//! | file | idea |
+//! |---|---|
+//! | `device` | the state machine: `handle`, `poll`, `deadline` |
+//! | `input`, `output` | all that can happen to a device; all it can ask for |
+//! | `state` | the state table, snapshotted as a table and as a diagram |
+//! | `provisioning` | the HTTP API's requests and answers, parsed once |
+//! | `enrollment`, `renewal` | what is checked before a certificate is stored; when it is renewed |
+//! | `packet`, `session` | MQTT v5 and v3.1.1: the codec; the rules kept over it |
+//! | `telemetry`, `queue`, `backoff` | readings, what holds them until they are acknowledged, when to try again |
+//! | `report`, `command` | the console: lines the device says, lines it is told |
+//! | `config`, `storage`, `secret`, `time`, `rng` | the vocabulary the rest shares |
+#![no_std]
+extern crate alloc;
+
+pub mod config;
+pub mod input;
+pub mod output;
+pub mod report;
+pub mod secret;
+pub mod session;
+pub mod state;
+pub mod storage;
+pub mod time;
