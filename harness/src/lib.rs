@@ -1,1 +1,7 @@
-//! skeleton
+//! Drives a device (real firmware or its software twin) through a scenario, against a real broker and a fake CA that can be told
+//! to lie, and judges what it saw.
+
+pub mod broker;
+pub mod ca;
+pub mod event;
+pub mod trace;

@@ -1,0 +1,253 @@
+//! What the testbed saw: one event, from one source, at one moment. Everything is judged from these and nothing else.
+
+use serde::{Deserialize, Serialize};
+use std::collections::BTreeMap;
+
+/// Who says it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize, schemars::JsonSchema)]
+#[serde(rename_all = "kebab-case")]
+pub enum Source {
+    /// The device's console.
+    Device,
+    /// The device's HTTP API, seen by its client.
+    Http,
+    /// The certificate authority.
+    Ca,
+    /// The time server.
+    Time,
+    /// Messages on the broker, seen by the tap.
+    Mqtt,
+    /// The broker's log.
+    Broker,
+    /// The wire between the device and a server.
+    Link,
+    /// The runner: steps, acts, time that passed.
+    Runner,
+}
+
+impl Source {
+    /// Every source.
+    pub const ALL: [Source; 8] =
+        [Source::Device, Source::Http, Source::Ca, Source::Time, Source::Mqtt, Source::Broker, Source::Link, Source::Runner];
+}
+
+/// One thing that happened.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Event {
+    /// Microseconds of wall clock since the trial began. Never goes back on a tape.
+    pub at_us: u64,
+    /// Who says it.
+    pub from: Source,
+    /// What happened.
+    pub what: What,
+}
+
+/// What happened. Texts are already redacted when an event is built into a tape.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case", deny_unknown_fields)]
+pub enum What {
+    /// Device, broker: a line was said (without its line end).
+    Line(String),
+    /// Device: bytes that are not a line yet and will not become one (a prompt, or the end of the stream).
+    Partial(String),
+    /// Device: the target ended by itself. A crash is the device's fault, a loss the testbed's.
+    Ended(Ended),
+    /// Http: an exchange with the device's HTTP API.
+    Exchange(Exchange),
+    /// Ca: a request came and was answered (or deliberately not).
+    Request(CaRequest),
+    /// Time: a request came and was answered (or not).
+    TimeAsked {
+        /// The date given, seconds since 1970; none when silent.
+        told_unix: Option<i64>,
+    },
+    /// Mqtt: a message was delivered to the tap.
+    Message(MqttMessage),
+    /// Link: a connection was opened by the device, to this server (`ca`, `broker`).
+    Opened {
+        /// Which server.
+        to: String,
+        /// Counts connections on this link from 1.
+        connection: u32,
+    },
+    /// Link: a ClientHello passed.
+    ClientHello(ClientHello),
+    /// Link: a ServerHello passed.
+    ServerHello(ServerHello),
+    /// Link: the device sent a client certificate (readable in TLS 1.2 only; in 1.3 it is encrypted and never claimed).
+    ClientCertificate {
+        /// Which server.
+        to: String,
+        /// Which connection.
+        connection: u32,
+        /// Whether a certificate was in the message.
+        sent: bool,
+    },
+    /// Link: an alert passed in the clear.
+    Alert {
+        /// Which server.
+        to: String,
+        /// Which connection.
+        connection: u32,
+        /// Who sent it: `device` or `server`.
+        by: String,
+        /// RFC 8446 name, such as `unknown_ca`.
+        name: String,
+    },
+    /// Link: a connection ended.
+    Closed {
+        /// Which server.
+        to: String,
+        /// Which connection.
+        connection: u32,
+        /// Bytes from device to server, and back.
+        bytes_up: u64,
+        /// Bytes from server to device.
+        bytes_down: u64,
+    },
+    /// Runner: power was switched on, off, or cut at a write.
+    Power(Power),
+    /// Runner: the broker was started, stopped or killed by a step.
+    BrokerPower {
+        /// `started`, `stopped` or `killed`.
+        now: String,
+    },
+    /// Runner: this step began. Steps count from 0.
+    StepBegan {
+        /// Which step.
+        step: usize,
+    },
+    /// Runner: what this step did is done (a pure expectation has none).
+    Acted {
+        /// Which step.
+        step: usize,
+    },
+    /// Runner: what this step tried could not be done, by the testbed's fault.
+    ActFailed {
+        /// Which step.
+        step: usize,
+        /// Why, with the next thing to do.
+        why: String,
+    },
+    /// Runner: the deadline the script had asked for passed. This is how time gets on the tape.
+    DeadlinePassed,
+    /// Runner: something of the testbed broke that no step asked for.
+    Broke {
+        /// What and why.
+        why: String,
+    },
+    /// Runner: a note for readers; never judged.
+    Note(String),
+    /// Runner: the trial was ended from outside (Ctrl-C, the overall limit of the run).
+    Interrupted,
+}
+
+/// How a target ended by itself.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case", deny_unknown_fields)]
+pub enum Ended {
+    /// Panic, watchdog, abort: the device's fault.
+    Crashed {
+        /// What it said.
+        why: String,
+    },
+    /// The emulator, cable or process went away: the testbed's fault.
+    Lost {
+        /// What is known.
+        why: String,
+    },
+}
+
+/// Power, as the runner switches it.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case", deny_unknown_fields)]
+pub enum Power {
+    /// On.
+    On,
+    /// Off.
+    Off,
+    /// Cut just before a write to storage, as armed by a step.
+    CutBefore {
+        /// The write's name (`device_core::storage::Write`).
+        write: String,
+    },
+}
+
+/// An exchange with the device's HTTP API.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Exchange {
+    /// Method.
+    pub method: String,
+    /// Path.
+    pub path: String,
+    /// Status; none when no answer came.
+    pub status: Option<u16>,
+    /// The answer's body (bounded, redacted), or why no answer came.
+    pub body: String,
+}
+
+/// A request to the CA.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct CaRequest {
+    /// What was asked: `sign-csr`, `renew`, `ca.crt`, `crl`, or the path.
+    pub what: String,
+    /// The device id in the request, if one could be read.
+    pub device_id: Option<String>,
+    /// HTTP status answered; none when the connection was cut instead.
+    pub status: Option<u16>,
+    /// Outcome in a word: `issued`, `issued-again`, `refused`, or the refusal's reason; never a secret.
+    pub outcome: String,
+    /// Which misbehaviour took part, by name.
+    pub lies: Vec<String>,
+    /// Facts of the certificate issued, by field name (`subject`, `not_after`, `serial`).
+    pub issued: BTreeMap<String, String>,
+}
+
+/// A message on the broker.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct MqttMessage {
+    /// Topic.
+    pub topic: String,
+    /// Payload as text (lossy, bounded).
+    pub payload: String,
+    /// QoS it was delivered with.
+    pub qos: u8,
+    /// Whether it came as a retained message or carries the retain-as-published flag.
+    pub retained: bool,
+}
+
+/// A ClientHello, read in passing.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct ClientHello {
+    /// Which server: `ca` or `broker`.
+    pub to: String,
+    /// Which connection.
+    pub connection: u32,
+    /// Versions offered, such as `1.3`.
+    pub versions: Vec<String>,
+    /// Server name indication.
+    pub sni: Option<String>,
+    /// Cipher suites, IANA names (hex when unknown).
+    pub suites: Vec<String>,
+    /// Groups, IANA names.
+    pub groups: Vec<String>,
+}
+
+/// A ServerHello, read in passing.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct ServerHello {
+    /// Which server.
+    pub to: String,
+    /// Which connection.
+    pub connection: u32,
+    /// Version chosen.
+    pub version: String,
+    /// Suite chosen.
+    pub suite: String,
+}

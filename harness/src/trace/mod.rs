@@ -1,0 +1,3 @@
+//! The tape: where every source says what it saw.
+
+pub mod tape;
