@@ -4,4 +4,7 @@
 pub mod broker;
 pub mod ca;
 pub mod event;
+pub mod scenario;
+pub mod step;
+pub mod testbed;
 pub mod trace;

@@ -1,1 +1,3 @@
 //! The fake CA.
+
+pub mod misbehaviour;
