@@ -4,6 +4,15 @@ use crate::step::{Act, Watch};
 use std::path::PathBuf;
 use std::time::Duration;
 
+/// Makes a fresh watch for each trial.
+pub struct MakeWatch(pub Box<dyn Fn() -> Box<dyn Watch> + Send + Sync>);
+
+impl std::fmt::Debug for MakeWatch {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str(&(self.0)().describe())
+    }
+}
+
 /// A scenario file, loaded and checked, before its matrix is multiplied out.
 #[derive(Debug)]
 pub struct Scenario {
@@ -35,7 +44,7 @@ pub struct StepAt {
     /// What it does.
     pub act: Option<Box<dyn Act>>,
     /// What it expects; made anew for each trial.
-    pub watch: Option<Box<dyn Fn() -> Box<dyn Watch> + Send + Sync>>,
+    pub watch: Option<MakeWatch>,
     /// `snapshot:` steps: the golden's name.
     pub snapshot: Option<String>,
 }
@@ -46,5 +55,5 @@ pub struct Never {
     /// Line in the file, from 1.
     pub line: usize,
     /// The expectation; meeting it fails the trial.
-    pub watch: Box<dyn Fn() -> Box<dyn Watch> + Send + Sync>,
+    pub watch: MakeWatch,
 }
