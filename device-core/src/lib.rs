@@ -20,6 +20,7 @@ extern crate alloc;
 pub mod config;
 pub mod input;
 pub mod output;
+pub mod packet;
 pub mod report;
 pub mod secret;
 pub mod session;
