@@ -17,10 +17,12 @@
 #![no_std]
 extern crate alloc;
 
+pub mod command;
 pub mod config;
 pub mod input;
 pub mod output;
 pub mod packet;
+pub mod provisioning;
 pub mod report;
 pub mod secret;
 pub mod session;
