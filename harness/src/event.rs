@@ -2,6 +2,7 @@
 
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
+use std::fmt;
 
 /// Who says it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize, schemars::JsonSchema)]
@@ -29,6 +30,26 @@ impl Source {
     /// Every source.
     pub const ALL: [Source; 8] =
         [Source::Device, Source::Http, Source::Ca, Source::Time, Source::Mqtt, Source::Broker, Source::Link, Source::Runner];
+
+    /// The name, as scenarios and reports use it.
+    pub fn name(self) -> &'static str {
+        match self {
+            Source::Device => "device",
+            Source::Http => "http",
+            Source::Ca => "ca",
+            Source::Time => "time",
+            Source::Mqtt => "mqtt",
+            Source::Broker => "broker",
+            Source::Link => "link",
+            Source::Runner => "runner",
+        }
+    }
+}
+
+impl fmt::Display for Source {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.pad(self.name())
+    }
 }
 
 /// One thing that happened.
@@ -250,4 +271,124 @@ pub struct ServerHello {
     pub version: String,
     /// Suite chosen.
     pub suite: String,
+}
+
+impl What {
+    /// Visits every text in the event: what a redactor must look at. A new text that is not listed here does not compile.
+    pub fn for_each_text(&mut self, see: &mut dyn FnMut(&mut String)) {
+        match self {
+            What::Line(text) | What::Partial(text) | What::Note(text) => see(text),
+            What::Ended(Ended::Crashed { why } | Ended::Lost { why }) => see(why),
+            What::Exchange(Exchange { method, path, status: _, body }) => [method, path, body].into_iter().for_each(see),
+            What::Request(CaRequest { what, device_id, status: _, outcome, lies, issued }) => {
+                see(what);
+                device_id.iter_mut().for_each(&mut *see);
+                see(outcome);
+                lies.iter_mut().for_each(&mut *see);
+                *issued = std::mem::take(issued)
+                    .into_iter()
+                    .map(|(mut key, mut value)| {
+                        see(&mut key);
+                        see(&mut value);
+                        (key, value)
+                    })
+                    .collect();
+            }
+            What::Message(MqttMessage { topic, payload, qos: _, retained: _ }) => [topic, payload].into_iter().for_each(see),
+            What::Opened { to, connection: _ }
+            | What::ClientCertificate { to, connection: _, sent: _ }
+            | What::Closed { to, connection: _, bytes_up: _, bytes_down: _ } => see(to),
+            What::ClientHello(ClientHello { to, connection: _, versions, sni, suites, groups }) => {
+                see(to);
+                versions.iter_mut().chain(sni).chain(suites).chain(groups).for_each(see);
+            }
+            What::ServerHello(ServerHello { to, connection: _, version, suite }) => [to, version, suite].into_iter().for_each(see),
+            What::Alert { to, connection: _, by, name } => [to, by, name].into_iter().for_each(see),
+            What::Power(Power::CutBefore { write: text })
+            | What::BrokerPower { now: text }
+            | What::ActFailed { step: _, why: text }
+            | What::Broke { why: text } => see(text),
+            What::TimeAsked { told_unix: _ }
+            | What::Power(Power::On | Power::Off)
+            | What::StepBegan { step: _ }
+            | What::Acted { step: _ }
+            | What::DeadlinePassed
+            | What::Interrupted => {}
+        }
+    }
+}
+
+/// The event in one printable line, for people.
+impl fmt::Display for What {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let text = match self {
+            What::Line(line) => line.clone(),
+            What::Partial(text) => format!("{text} (no line end)"),
+            What::Ended(Ended::Crashed { why }) => format!("crashed: {why}"),
+            What::Ended(Ended::Lost { why }) => format!("lost: {why}"),
+            What::Exchange(Exchange { method, path, status: Some(status), body }) => format!("{method} {path} -> {status} {body}"),
+            What::Exchange(Exchange { method, path, status: None, body }) => format!("{method} {path} -> no answer: {body}"),
+            What::Request(request) => {
+                let mut text = request.what.clone();
+                if let Some(id) = &request.device_id {
+                    text += &format!(" from {id}");
+                }
+                text += &match request.status {
+                    Some(status) => format!(" -> {status} {}", request.outcome),
+                    None => format!(" -> no answer: {}", request.outcome),
+                };
+                if !request.lies.is_empty() {
+                    text += &format!(" (lies: {})", request.lies.join(", "));
+                }
+                text
+            }
+            What::TimeAsked { told_unix: Some(unix) } => format!("asked for the time, told {unix}"),
+            What::TimeAsked { told_unix: None } => "asked for the time, kept silent".into(),
+            What::Message(MqttMessage { topic, payload, qos, retained }) => {
+                format!("{topic} (QoS {qos}{}) {payload}", if *retained { ", retained" } else { "" })
+            }
+            What::Opened { to, connection } => format!("{to} #{connection} opened"),
+            What::ClientHello(hello) => format!(
+                "{} #{} ClientHello: TLS {}, server name {}",
+                hello.to,
+                hello.connection,
+                hello.versions.join("/"),
+                hello.sni.as_deref().unwrap_or("none")
+            ),
+            What::ServerHello(hello) => {
+                format!("{} #{} ServerHello: TLS {}, {}", hello.to, hello.connection, hello.version, hello.suite)
+            }
+            What::ClientCertificate { to, connection, sent } => {
+                format!("{to} #{connection} client certificate {}", if *sent { "sent" } else { "withheld" })
+            }
+            What::Alert { to, connection, by, name } => format!("{to} #{connection} alert {name} by {by}"),
+            What::Closed { to, connection, bytes_up, bytes_down } => {
+                format!("{to} #{connection} closed, {bytes_up} bytes up, {bytes_down} down")
+            }
+            What::Power(Power::On) => "power on".into(),
+            What::Power(Power::Off) => "power off".into(),
+            What::Power(Power::CutBefore { write }) => format!("power cut before {write}"),
+            What::BrokerPower { now } => format!("broker {now}"),
+            What::StepBegan { step } => format!("step {} began", step + 1),
+            What::Acted { step } => format!("step {} acted", step + 1),
+            What::ActFailed { step, why } => format!("step {} could not act: {why}", step + 1),
+            What::DeadlinePassed => "deadline passed".into(),
+            What::Broke { why } => format!("broke: {why}"),
+            What::Note(text) => text.clone(),
+            What::Interrupted => "interrupted".into(),
+        };
+        f.write_str(&printable(&text))
+    }
+}
+
+/// The text with every character that could move a terminal's cursor, reorder a line or hide in it written as an escape.
+pub fn printable(text: &str) -> std::borrow::Cow<'_, str> {
+    let hidden = |c: char| {
+        c.is_control()
+            || matches!(c, '\u{00ad}' | '\u{200b}'..='\u{200f}' | '\u{2028}'..='\u{202e}' | '\u{2060}'..='\u{206f}' | '\u{feff}')
+    };
+    if !text.contains(hidden) {
+        return text.into();
+    }
+    text.chars().map(|c| if hidden(c) { c.escape_default().to_string() } else { c.to_string() }).collect::<String>().into()
 }

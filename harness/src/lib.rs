@@ -4,7 +4,12 @@
 pub mod broker;
 pub mod ca;
 pub mod event;
+pub mod exit;
+pub mod golden;
+pub mod invariant;
 pub mod scenario;
+pub mod script;
 pub mod step;
 pub mod testbed;
 pub mod trace;
+pub mod verdict;

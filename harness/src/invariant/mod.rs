@@ -1,0 +1,29 @@
+//! Rules that hold in every scenario, whatever its steps expect: one file a rule.
+//!
+//! To add one: a file here with a type that implements [`Invariant`], and a line in [`all`].
+
+mod crash;
+mod secrets;
+
+use crate::event::Event;
+use std::fmt::Debug;
+
+/// A rule, fed every event of a trial in order; the same live and in replay.
+pub trait Invariant: Debug + Send {
+    /// Looks at one event.
+    fn observe(&mut self, event: &Event) -> Option<Breach>;
+}
+
+/// A rule was broken.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Breach {
+    /// The device did wrong: the trial fails at once.
+    Fails(String),
+    /// Odd, not wrong.
+    Warns(String),
+}
+
+/// Every rule, fresh for one trial.
+pub fn all() -> Vec<Box<dyn Invariant>> {
+    vec![Box::new(secrets::Secrets), Box::new(crash::Crash)]
+}
