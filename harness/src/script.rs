@@ -270,7 +270,11 @@ impl<'s> Script<'s> {
                 self.fail(finding);
             }
             What::Ended(Ended::Lost { why }) => {
-                self.give_up(Finding::new(format!("the device was lost: {why}")).when(event.at_us).help("look at the target, not at the device"));
+                self.give_up(
+                    Finding::new(format!("the device was lost: {why}"))
+                        .when(event.at_us)
+                        .help("look at the target, not at the device"),
+                );
             }
             What::Broke { why } => self.give_up(Finding::new(format!("the testbed broke: {why}")).when(event.at_us)),
             What::Interrupted => self.give_up(Finding::new("interrupted from outside").when(event.at_us)),
@@ -480,7 +484,9 @@ fn near(events: &[Event], sources: &[Source], from: usize) -> Vec<String> {
             matches!(line.level, 'E' | 'W').then(|| format!("report `{name}` came instead: {}", crate::event::printable(line.text)))
         }
         What::Request(request) if !request.outcome.starts_with("issued") => Some(format!("the CA was asked: {}", event.what)),
-        What::Exchange(exchange) if exchange.status.is_none_or(|status| status >= 400) => Some(format!("the device answered: {}", event.what)),
+        What::Exchange(exchange) if exchange.status.is_none_or(|status| status >= 400) => {
+            Some(format!("the device answered: {}", event.what))
+        }
         What::Alert { .. } => Some(format!("on the wire: {}", event.what)),
         _ => None,
     };

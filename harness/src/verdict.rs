@@ -31,8 +31,7 @@ pub enum Verdict {
 
 impl Verdict {
     /// Every verdict.
-    pub const ALL: [Verdict; 5] =
-        [Verdict::Pass, Verdict::PassWithWarnings, Verdict::Fail, Verdict::Inconclusive, Verdict::Skip];
+    pub const ALL: [Verdict; 5] = [Verdict::Pass, Verdict::PassWithWarnings, Verdict::Fail, Verdict::Inconclusive, Verdict::Skip];
 
     /// Whether the trial went well: pass, with or without warnings.
     pub fn passed(self) -> bool {
@@ -194,9 +193,9 @@ pub fn lasting(d: Duration) -> String {
     let ms = d.as_millis();
     match ms {
         0..1_000 => format!("{ms} ms"),
-        1_000..120_000 if ms % 1_000 == 0 => format!("{} s", ms / 1_000),
+        1_000..120_000 if ms.is_multiple_of(1_000) => format!("{} s", ms / 1_000),
         1_000..120_000 => format!("{:.1} s", ms as f64 / 1_000.0),
-        _ if ms / 1_000 % 60 == 0 => format!("{} min", ms / 60_000),
+        _ if (ms / 1_000).is_multiple_of(60) => format!("{} min", ms / 60_000),
         _ => format!("{} min {} s", ms / 60_000, ms / 1_000 % 60),
     }
 }

@@ -1,3 +1,8 @@
-//! The tape: where every source says what it saw.
+//! The tape: where every source says what it saw, and the trace that is left of it.
 
+pub mod format;
+pub mod read;
+pub mod redact;
+pub mod replay;
 pub mod tape;
+pub mod write;
