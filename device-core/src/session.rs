@@ -9,7 +9,8 @@
 //! - A PUBACK for an id that is not in flight is ignored (a v3.1.1 resend gets two); ids are given out in turn, so that a late second
 //!   one cannot meet a new publish. A SUBACK for no SUBSCRIBE is a violation, except the second one after a resend.
 //! - A fresh session that finds `session_present=1` (the device was restarted) subscribes again: that is harmless, and it cannot know.
-//!   Within one `Session`, a broker that kept the session is not asked again once it granted every filter.
+//!   Within one `Session`, a broker that kept the session is not asked again once it granted every filter, unless a CONNACK was lost
+//!   in between.
 //! - A broker with Maximum QoS 0 gets its publishes at QoS 0, and each counts as acknowledged when it is sent.
 //! - A broker without retained messages gets them without the retain flag.
 //! - An assigned client identifier is ignored: we always name ourselves.
@@ -148,6 +149,8 @@ pub struct Session {
     outbox: VecDeque<Outgoing>,
     /// The packet id given out last.
     last_id: u16,
+    /// Whether a CONNECT was sent that no CONNACK has answered.
+    connack_owed: bool,
     subscription: Subscription,
     terms: Terms,
     last_sent: Instant,
@@ -216,6 +219,7 @@ impl Session {
             events: VecDeque::new(),
             outbox: VecDeque::new(),
             last_id: 0,
+            connack_owed: false,
             subscription: Subscription::Wanted,
             terms: Terms { in_flight_max: 0, packet_max: 0, qos1: true, retain: true, keepalive: None },
             last_sent: Instant::default(),
@@ -240,6 +244,10 @@ impl Session {
         });
         match connect {
             Ok(bytes) => {
+                if core::mem::replace(&mut self.connack_owed, true) {
+                    // The CONNACK that was lost may have said that the session is a new one.
+                    self.subscription = Subscription::Wanted;
+                }
                 self.phase = Phase::Connecting { due: self.answer_due(now) };
                 self.send(now, bytes);
             }
@@ -431,6 +439,7 @@ impl Session {
     }
 
     fn received_connack(&mut self, now: Instant, ack: &ConnAck) {
+        self.connack_owed = false;
         if ack.code != 0 {
             self.events.push_back(SessionEvent::Refused { code: ack.code });
             let name = match self.config.version {

@@ -15,7 +15,7 @@ pub struct Connect<'a> {
     pub client_id: &'a str,
     /// Seconds; 0 switches keepalive off.
     pub keepalive_s: u16,
-    /// User name. v3.1.1 has no password without one: an empty one is sent then.
+    /// User name. An empty one is sent when there is a password only, which v3.1.1 forbids [MQTT-3.1.2-22] and not every v5 broker takes.
     pub username: Option<&'a str>,
     /// Password.
     pub password: Option<&'a str>,
@@ -64,7 +64,7 @@ impl fmt::Display for Unencodable {
 /// `Unencodable` when a text or the will's payload is longer than 65,535 bytes, holds NUL, or the will's topic is none.
 pub fn connect(c: &Connect<'_>) -> Result<Vec<u8>, Unencodable> {
     let v5 = c.version == MqttVersion::V5;
-    let username = c.username.or(if c.password.is_some() && !v5 { Some("") } else { None });
+    let username = c.username.or(c.password.map(|_| ""));
     let mut flags = 0;
     let mut body = Vec::with_capacity(64);
     if let Some(will) = c.will {

@@ -1,0 +1,694 @@
+//! The MQTT session against a broker played by the test, each rule in both versions.
+
+mod fake_broker;
+
+use device_core::config::MqttVersion::{self, V5, V311};
+use device_core::session::{IN_FLIGHT_MAX, NoRoom, RECEIVE_MAXIMUM, SESSION_EXPIRY_S, Session, SessionConfig, SessionEvent};
+use fake_broker::*;
+
+/// Makes each function two tests, one for each version.
+macro_rules! in_both_versions {
+    ($($name:ident),* $(,)?) => {
+        mod v5 { $(#[test] fn $name() { super::$name(super::V5) })* }
+        mod v311 { $(#[test] fn $name() { super::$name(super::V311) })* }
+    };
+}
+
+in_both_versions!(
+    connect_says_what_it_was_told,
+    password_alone_goes_with_an_empty_user_name,
+    unsayable_connect_closes,
+    accepted_connection_subscribes_first,
+    no_filters_no_subscribe,
+    refusal_is_told_and_closes,
+    missing_connack_closes,
+    publishes_need_a_session_and_room,
+    acknowledged_publish_is_forgotten,
+    resumed_session_resends_in_order_with_dup,
+    forgotten_session_sends_anew_and_subscribes,
+    fresh_session_subscribes_though_the_broker_knows_it,
+    lost_suback_subscribes_again,
+    lost_connack_subscribes_again,
+    refused_filter_is_told_and_asked_again_on_the_next_connection,
+    forgotten_publish_stays_new_until_sent,
+    keepalive_counts_from_the_last_packet_sent,
+    earliest_pingresp_deadline_wins,
+    pingresp_without_pingreq_is_a_violation,
+    keepalive_zero_never_pings,
+    message_is_delivered_and_acknowledged,
+    half_packet_is_forgotten_with_the_connection,
+    unsent_bytes_are_forgotten_with_the_connection,
+    nothing_is_heard_after_close,
+    disconnect_says_so_once,
+    violations_before_connack,
+    violations_after_connack,
+    oversized_packet_is_refused_by_its_header,
+    ids_in_use_are_skipped,
+    unknown_puback_changes_nothing,
+    puback_for_a_subscribe_is_a_violation,
+    suback_is_matched_with_its_subscribe,
+    unpublishable_topic_is_refused_here,
+    debug_shows_no_secret,
+    ticks_are_harmless_without_a_connection,
+);
+
+fn connect_says_what_it_was_told(version: MqttVersion) {
+    let mut rig = Rig::with(full_config(version));
+    let out = rig.connect();
+    let properties = match version {
+        V5 => vec![(0x11, SESSION_EXPIRY_S), (0x21, u32::from(RECEIVE_MAXIMUM)), (0x27, 1024)],
+        V311 => vec![],
+    };
+    let expected = Connect {
+        client_id: "d1".into(),
+        clean: false,
+        keepalive_s: KEEPALIVE_S,
+        username: Some("user".into()),
+        password: Some(b"hunter2".into()),
+        will: Some(("devices/d1/status".into(), b"offline".into(), true)),
+        properties,
+    };
+    assert_eq!(out, Out { said: vec![Said::Connect(Box::new(expected))], told: vec![] });
+}
+
+fn password_alone_goes_with_an_empty_user_name(version: MqttVersion) {
+    let mut rig = Rig::with(SessionConfig { username: None, ..full_config(version) });
+    let out = rig.connect();
+    let Said::Connect(connect) = &out.said[0] else { panic!("{out:?}") };
+    assert_eq!(connect.username.as_deref(), Some(""));
+    assert_eq!(connect.password.as_deref(), Some(&b"hunter2"[..]));
+}
+
+fn unsayable_connect_closes(version: MqttVersion) {
+    for client_id in ["x".repeat(65_536), "a\0b".into()] {
+        let mut rig = Rig::with(SessionConfig { client_id, ..config(version) });
+        let out = rig.connect();
+        assert_eq!(out.said, []);
+        assert!(out.closed().expect("closed").starts_with("CONNECT cannot be said"), "{out:?}");
+    }
+}
+
+fn accepted_connection_subscribes_first(version: MqttVersion) {
+    let mut rig = Rig::new(version);
+    rig.connect();
+    let out = rig.receive(&connack(version, false, 0, &[]));
+    assert_eq!(out.told, [SessionEvent::Up { session_present: false }]);
+    assert_eq!(out.said, [Said::Subscribe { id: 1, filters: vec![(FILTER.into(), 1)] }]);
+    assert_eq!(rig.deadline(), Some((ACK_TIMEOUT_MS, true)));
+    let out = rig.receive(&suback(version, 1, &[1]));
+    assert_eq!(out, Out { said: vec![], told: vec![SessionEvent::Subscribed { topic: FILTER.into() }] });
+    assert_eq!(rig.deadline(), Some((60_000, false)));
+}
+
+fn no_filters_no_subscribe(version: MqttVersion) {
+    let mut rig = Rig::with(SessionConfig { subscriptions: vec![], ..config(version) });
+    rig.connect();
+    let out = rig.receive(&connack(version, false, 0, &[]));
+    assert_eq!(out, Out { said: vec![], told: vec![SessionEvent::Up { session_present: false }] });
+}
+
+fn refusal_is_told_and_closes(version: MqttVersion) {
+    let (code, why) = match version {
+        V5 => (0x87, "the broker refused the session: not authorized (0x87)"),
+        V311 => (5, "the broker refused the session: not authorized (0x05)"),
+    };
+    let mut rig = Rig::new(version);
+    rig.connect();
+    let out = rig.receive(&connack(version, false, code, &[]));
+    assert_eq!(out, Out { said: vec![], told: vec![SessionEvent::Refused { code }, SessionEvent::Close(why.into())] });
+    assert_eq!((rig.deadline(), rig.session.has_room()), (None, false));
+}
+
+fn missing_connack_closes(version: MqttVersion) {
+    let mut rig = Rig::new(version);
+    rig.connect();
+    assert_eq!(rig.deadline(), Some((ACK_TIMEOUT_MS, true)));
+    assert_eq!(rig.after(ACK_TIMEOUT_MS - 1), Out::default());
+    let out = rig.after(1);
+    assert_eq!(out.closed(), Some("no CONNACK within 10000 ms"));
+    assert_eq!(rig.deadline(), None);
+}
+
+fn publishes_need_a_session_and_room(version: MqttVersion) {
+    let mut rig = Rig::new(version);
+    let m = message("t", b"", false);
+    assert_eq!(rig.session.publish(rig.now, 0, m.clone()), Err(NoRoom));
+    rig.connect();
+    assert_eq!(rig.session.publish(rig.now, 0, m.clone()), Err(NoRoom));
+    let mut rig = Rig::up(version);
+    for token in 0..u64::from(IN_FLIGHT_MAX) {
+        assert!(rig.session.has_room());
+        assert_eq!(rig.publish(token).said.len(), 1);
+    }
+    assert!(!rig.session.has_room());
+    assert_eq!(rig.session.publish(rig.now, 99, m), Err(NoRoom));
+    assert!(!rig.session.holds(99));
+    rig.receive(&puback(2, 0));
+    assert!(rig.session.has_room());
+}
+
+fn acknowledged_publish_is_forgotten(version: MqttVersion) {
+    let mut rig = Rig::up(version);
+    let out = rig.publish(7);
+    let published = Said::Publish { id: Some(2), dup: false, retain: false, topic: "t".into(), payload: b"7".into() };
+    assert_eq!(out, Out { said: vec![published], told: vec![] });
+    assert!(rig.session.holds(7));
+    assert_eq!(rig.deadline(), Some((ACK_TIMEOUT_MS, true)));
+    assert_eq!(rig.receive(&puback(2, 0)), Out { said: vec![], told: vec![SessionEvent::Acked { token: 7 }] });
+    assert!(!rig.session.holds(7));
+    assert_eq!(rig.reconnect(true, &[]).said, []);
+}
+
+fn resumed_session_resends_in_order_with_dup(version: MqttVersion) {
+    let mut rig = Rig::up(version);
+    for token in 0..4 {
+        rig.publish(token);
+    }
+    rig.receive(&puback(3, 0));
+    let out = rig.reconnect(true, &[]);
+    assert_eq!(out.subscribe_id(), None);
+    assert_eq!(out.publishes(), [(2, true), (4, true), (5, true)]);
+    assert_eq!(rig.publish(9).publishes(), [(6, false)]);
+    for (id, token) in [(2, 0), (4, 2), (5, 3), (6, 9)] {
+        assert_eq!(rig.receive(&puback(id, 0)).told, [SessionEvent::Acked { token }]);
+    }
+}
+
+fn forgotten_session_sends_anew_and_subscribes(version: MqttVersion) {
+    let mut rig = Rig::up(version);
+    rig.publish(0);
+    rig.publish(1);
+    let out = rig.reconnect(false, &[]);
+    assert_eq!(out.told, [SessionEvent::Up { session_present: false }]);
+    let subscribe_id = out.subscribe_id().expect("a SUBSCRIBE");
+    assert_eq!(out.publishes().iter().map(|p| p.1).collect::<Vec<_>>(), [false, false]);
+    assert!(out.publishes().iter().all(|p| p.0 != subscribe_id));
+    // The broker has them in its new session now.
+    assert!(rig.reconnect(true, &[]).publishes().iter().all(|p| p.1));
+}
+
+fn fresh_session_subscribes_though_the_broker_knows_it(version: MqttVersion) {
+    let mut rig = Rig::new(version);
+    rig.connect();
+    let out = rig.receive(&connack(version, true, 0, &[]));
+    assert_eq!(out.told, [SessionEvent::Up { session_present: true }]);
+    assert!(out.subscribe_id().is_some());
+}
+
+fn lost_suback_subscribes_again(version: MqttVersion) {
+    let mut rig = Rig::new(version);
+    rig.connect();
+    rig.receive(&connack(version, false, 0, &[]));
+    let id = rig.reconnect(true, &[]).subscribe_id().expect("a SUBSCRIBE");
+    rig.receive(&suback(version, id, &[0]));
+    assert_eq!(rig.reconnect(true, &[]).subscribe_id(), None);
+}
+
+fn lost_connack_subscribes_again(version: MqttVersion) {
+    let mut rig = Rig::up(version);
+    rig.session.transport_closed();
+    rig.connect();
+    // The CONNACK of that connection said session_present=0, and did not arrive: now the broker has a session without subscriptions.
+    assert!(rig.reconnect(true, &[]).subscribe_id().is_some());
+}
+
+fn refused_filter_is_told_and_asked_again_on_the_next_connection(version: MqttVersion) {
+    let mut rig = Rig::with(SessionConfig { subscriptions: vec!["a".into(), "b".into()], ..config(version) });
+    rig.connect();
+    rig.receive(&connack(version, false, 0, &[]));
+    let out = rig.receive(&suback(version, 1, &[1, 0x80]));
+    let told = [SessionEvent::Subscribed { topic: "a".into() }, SessionEvent::SubscribeRefused { topic: "b".into(), code: 0x80 }];
+    assert_eq!(out, Out { said: vec![], told: told.into() });
+    assert_eq!(rig.after(ACK_TIMEOUT_MS).said, []);
+    assert!(rig.reconnect(true, &[]).subscribe_id().is_some());
+}
+
+fn forgotten_publish_stays_new_until_sent(version: MqttVersion) {
+    let mut rig = Rig::up(version);
+    rig.publish(0);
+    // The broker forgot the session, and the connection went before anything could be sent in the new one.
+    rig.session.transport_closed();
+    rig.connect();
+    rig.session.transport_closed();
+    rig.connect();
+    let out = rig.receive(&connack(version, false, 0, &[]));
+    assert_eq!(out.publishes(), [(2, false)]);
+}
+
+fn keepalive_counts_from_the_last_packet_sent(version: MqttVersion) {
+    let mut rig = Rig::up(version);
+    assert_eq!(rig.deadline(), Some((60_000, false)));
+    assert_eq!(rig.after(59_999), Out::default());
+    rig.publish(1);
+    rig.receive(&puback(2, 0));
+    assert_eq!(rig.deadline(), Some((60_000, false)));
+    assert_eq!(rig.after(59_999), Out::default());
+    assert_eq!(rig.after(1).said, [Said::PingReq]);
+    assert_eq!(rig.deadline(), Some((ACK_TIMEOUT_MS, true)));
+    assert_eq!(rig.receive(&PINGRESP), Out::default());
+    assert_eq!(rig.deadline(), Some((60_000, false)));
+    // What the broker sends does not count, what we answer does.
+    rig.after(30_000);
+    rig.receive(&publish(version, None, "a", b""));
+    assert_eq!(rig.deadline(), Some((30_000, false)));
+    rig.receive(&publish(version, Some(5), "a", b""));
+    assert_eq!(rig.deadline(), Some((60_000, false)));
+}
+
+fn earliest_pingresp_deadline_wins(version: MqttVersion) {
+    let mut rig = Rig::with(SessionConfig { keepalive_s: 5, ack_timeout_ms: 12_000, subscriptions: vec![], ..config(version) });
+    rig.connect();
+    rig.receive(&connack(version, false, 0, &[]));
+    assert_eq!(rig.after(5_000).said, [Said::PingReq]);
+    assert_eq!(rig.after(5_000).said, [Said::PingReq]);
+    assert_eq!(rig.deadline(), Some((5_000, false)));
+    rig.receive(&PINGRESP);
+    assert_eq!(rig.after(5_000).said, [Said::PingReq]);
+    // The second PINGREQ, sent 5 s ago, is the one that is late first.
+    assert_eq!(rig.after(5_000).said, [Said::PingReq]);
+    assert_eq!(rig.deadline(), Some((2_000, true)));
+    let out = rig.after(2_000);
+    assert_eq!(out.closed(), Some("no PINGRESP within 12000 ms"));
+    assert_eq!(out.said, if version == V5 { vec![Said::Disconnect { code: 0x80 }] } else { vec![] });
+}
+
+fn pingresp_without_pingreq_is_a_violation(version: MqttVersion) {
+    let mut rig = Rig::up(version);
+    assert_violation(&rig.receive(&PINGRESP), version, 0x82);
+}
+
+fn keepalive_zero_never_pings(version: MqttVersion) {
+    let mut rig = Rig::with(SessionConfig { keepalive_s: 0, subscriptions: vec![], ..config(version) });
+    rig.connect();
+    rig.receive(&connack(version, false, 0, &[]));
+    assert_eq!(rig.deadline(), None);
+    assert_eq!(rig.after(10_000_000), Out::default());
+}
+
+fn message_is_delivered_and_acknowledged(version: MqttVersion) {
+    let mut rig = Rig::up(version);
+    let out = rig.receive(&publish(version, Some(77), FILTER, b"on"));
+    assert_eq!(out.told, [SessionEvent::Message(message(FILTER, b"on", false))]);
+    assert_eq!(out.said, [Said::PubAck { id: 77 }]);
+    // The PUBACK was lost: the broker sends it again, and it is delivered again.
+    rig.reconnect(true, &[]);
+    let mut again = publish(version, Some(77), FILTER, b"on");
+    again[0] |= 0x08;
+    let out = rig.receive(&again);
+    assert_eq!((out.told.len(), out.said.len()), (1, 1));
+    let mut retained = publish(version, None, FILTER, b"off");
+    retained[0] |= 0x01;
+    let out = rig.receive(&retained);
+    assert_eq!(out, Out { said: vec![], told: vec![SessionEvent::Message(message(FILTER, b"off", true))] });
+}
+
+fn half_packet_is_forgotten_with_the_connection(version: MqttVersion) {
+    let mut rig = Rig::up(version);
+    let whole = publish(version, Some(1), FILTER, &[b'x'; 200]);
+    for cut in 1..whole.len() {
+        assert_eq!(rig.receive(&whole[..cut]), Out::default());
+        let out = rig.reconnect(true, &[]);
+        assert_eq!(out.told, [SessionEvent::Up { session_present: true }], "cut at {cut}");
+    }
+}
+
+fn unsent_bytes_are_forgotten_with_the_connection(version: MqttVersion) {
+    let mut rig = Rig::up(version);
+    rig.session.publish(rig.now, 3, message("t", b"", false)).expect("room");
+    rig.session.received(rig.now, &publish(version, Some(9), FILTER, b"on"));
+    rig.session.transport_closed();
+    let out = rig.drain();
+    assert_eq!(out, Out { said: vec![], told: vec![SessionEvent::Message(message(FILTER, b"on", false))] });
+    assert!(rig.session.holds(3));
+    assert_eq!(rig.reconnect(true, &[]).publishes().len(), 1);
+}
+
+fn nothing_is_heard_after_close(version: MqttVersion) {
+    let mut rig = Rig::up(version);
+    rig.publish(4);
+    let mut bytes = PINGRESP.to_vec();
+    bytes.extend(puback(2, 0));
+    assert_violation(&rig.receive(&bytes), version, 0x82);
+    assert_eq!(rig.receive(&puback(2, 0)), Out::default());
+    assert_eq!(rig.after(1_000_000), Out::default());
+    assert_eq!((rig.deadline(), rig.session.has_room(), rig.session.holds(4)), (None, false, true));
+    rig.session.disconnect();
+    assert_eq!(rig.drain(), Out::default());
+}
+
+fn disconnect_says_so_once(version: MqttVersion) {
+    let mut rig = Rig::up(version);
+    rig.publish(4);
+    rig.session.disconnect();
+    rig.session.disconnect();
+    assert_eq!(rig.drain(), Out { said: vec![Said::Disconnect { code: 0 }], told: vec![] });
+    assert_eq!(rig.deadline(), None);
+    assert!(rig.session.holds(4));
+    assert_eq!(rig.reconnect(true, &[]).publishes(), [(2, true)]);
+}
+
+/// The session closes, and a v5 broker is told this code first.
+fn assert_violation(out: &Out, version: MqttVersion, code: u8) {
+    let why = out.closed().unwrap_or_else(|| panic!("not closed: {out:?}"));
+    assert!(why.starts_with("the broker broke the protocol: "), "{why}");
+    let said = if version == V5 { vec![Said::Disconnect { code }] } else { vec![] };
+    assert_eq!(out.said, said, "{why}");
+}
+
+fn violations_before_connack(version: MqttVersion) {
+    let mut cases = vec![
+        (PINGRESP.to_vec(), 0x82),
+        (puback(1, 0), 0x82),
+        (publish(version, None, "a", b""), 0x82),
+        (suback(version, 1, &[0]), 0x82),
+        (vec![0x21], 0x81),
+    ];
+    let refusal = if version == V5 { 0x87 } else { 5 };
+    cases.push((connack(version, true, refusal, &[]), 0x82));
+    cases.push((connack(version, false, 6, &[]), 0x82));
+    cases.push((packet(0x20, &[2, 0, 0][..if version == V5 { 3 } else { 2 }]), 0x81));
+    cases.push((packet(0x20, &[0]), 0x81));
+    cases.push((packet(0x20, &[0, 0, 0, 0]), 0x81));
+    if version == V5 {
+        cases.push((packet(0xe0, &[0x8b]), 0x82));
+        for (properties, code) in [
+            (&[0x21, 0, 0][..], 0x82),               // receive maximum 0
+            (&[0x27, 0, 0, 0, 0], 0x82),             // maximum packet size 0
+            (&[0x24, 2], 0x82),                      // maximum QoS 2
+            (&[0x25, 1, 0x25, 1], 0x82),             // said twice
+            (&[0x23, 0, 1], 0x94),                   // topic alias in a CONNACK
+            (&[0x01, 0], 0x82),                      // payload format in a CONNACK
+            (&[0x15, 0, 1, b'x'], 0x82),             // authentication method, though we named none
+            (&[0x1a, 0, 1, b'x'], 0x82),             // response information, though we asked for none
+            (&[0x7f, 0], 0x81),                      // no such property
+            (&[0x1f, 0, 2, 0xff, 0xfe], 0x81),       // not UTF-8
+            (&[0x1f, 0, 3, 0xed, 0xa0, 0x80], 0x81), // a surrogate
+            (&[0x1f, 0, 1, 0], 0x81),                // NUL
+            (&[0x1f, 0, 9, b'x'], 0x81),             // past the end
+            (&[0x26, 0, 1, b'k'], 0x81),             // half a pair
+        ] {
+            cases.push((connack(version, false, 0, properties), code));
+        }
+    }
+    for (bytes, code) in cases {
+        let mut rig = Rig::new(version);
+        rig.connect();
+        let out = rig.receive(&bytes);
+        assert!(!out.told.contains(&SessionEvent::Up { session_present: false }), "{bytes:02x?}");
+        assert_violation(&out, version, code);
+    }
+}
+
+fn violations_after_connack(version: MqttVersion) {
+    let p = |first, body: &[u8]| packet(first, body);
+    let mut cases = vec![
+        (connack(version, false, 0, &[]), 0x82),
+        (vec![0x00], 0x81),
+        (vec![0x10], 0x82), // CONNECT
+        (vec![0x82], 0x82), // SUBSCRIBE
+        (vec![0xa2], 0x82), // UNSUBSCRIBE
+        (vec![0xc0], 0x82), // PINGREQ
+        (vec![0x50], 0x82), // PUBREC
+        (vec![0x62], 0x82), // PUBREL
+        (vec![0x70], 0x82), // PUBCOMP
+        (vec![0xb0], 0x82), // UNSUBACK
+        (vec![0x34], 0x82), // QoS 2
+        (vec![0x36], 0x81), // QoS 3
+        (vec![0x38], 0x81), // DUP at QoS 0
+        (vec![0x41], 0x81), // reserved flags
+        (vec![0x92], 0x81),
+        (vec![0xd1], 0x81),
+        (vec![0xd0, 0x80, 0x00], 0x81),             // not minimal
+        (vec![0xd0, 0xff, 0xff, 0xff, 0xff], 0x81), // five bytes
+        (p(0xd0, &[0]), 0x81),
+        (puback(0, 0), 0x82),
+        (p(0x40, &[1]), 0x81),
+        (suback(version, 0, &[1]), 0x82),
+        (suback(version, 1, &[2]), 0x82),
+        (suback(version, 1, &[3]), 0x82),
+        (suback(version, 1, &[]), 0x81),
+        (publish(version, Some(0), "a", b""), 0x82),
+        (publish(version, None, "", b""), 0x82),
+        (publish(version, None, "a/+", b""), 0x90),
+        (publish(version, None, "#", b""), 0x90),
+        (publish(version, None, "a\0", b""), 0x81),
+        (p(0x30, &[0, 1, 0xff, 0]), 0x81),             // not UTF-8
+        (p(0x30, &[0, 3, 0xed, 0xa0, 0x80, 0]), 0x81), // a surrogate
+        (p(0x30, &[0, 9, b'a']), 0x81),
+        (p(0x32, &[0, 1, b'a', 0]), 0x81),
+    ];
+    match version {
+        V311 => {
+            cases.extend([(p(0x40, &[0, 1, 0]), 0x81), (vec![0xe0], 0x82), (vec![0xf0], 0x81), (suback(version, 1, &[0x87]), 0x82)])
+        }
+        V5 => cases.extend([
+            (vec![0xf0], 0x82),                                  // AUTH
+            (p(0x40, &[0, 1, 1]), 0x82),                         // no such reason
+            (p(0x40, &[0, 1, 0, 2]), 0x81),                      // property length past the end
+            (p(0x40, &[0, 1, 0, 2, 0x01, 0]), 0x82),             // property of another packet
+            (p(0x40, &[0, 1, 0, 0, 0]), 0x81),                   // bytes after the end
+            (p(0xe0, &[0x04]), 0x82),                            // only clients say this
+            (p(0xe0, &[0, 5, 0x11, 0, 0, 0, 1]), 0x82),          // session expiry from a broker
+            (p(0x30, &[0, 1, b'a', 3, 0x23, 0, 1]), 0x94),       // topic alias
+            (p(0x30, &[0, 0, 3, 0x23, 0, 1]), 0x94),             // topic alias alone
+            (p(0x30, &[0, 1, b'a', 2, 0x01, 2]), 0x82),          // payload format 2
+            (p(0x30, &[0, 1, b'a', 4, 0x01, 0, 0x01, 0]), 0x82), // said twice
+            (p(0x30, &[0, 1, b'a', 2, 0x0b, 0]), 0x82),          // subscription identifier 0
+            (p(0x30, &[0, 1, b'a', 4, 0x08, 0, 1, b'#']), 0x82), // wildcard in the response topic
+            (p(0x30, &[0, 1, b'a', 0x80, 0]), 0x81),             // property length not minimal
+            (p(0x30, &[0, 1, b'a']), 0x81),                      // no property length
+        ]),
+    }
+    for (bytes, code) in cases {
+        let mut rig = Rig::up(version);
+        let out = rig.receive(&bytes);
+        assert!(out.closed().is_some(), "{bytes:02x?}: {out:?}");
+        assert_violation(&out, version, code);
+    }
+}
+
+fn oversized_packet_is_refused_by_its_header(version: MqttVersion) {
+    let mut rig = Rig::up(version);
+    let largest = publish(version, None, "t", &vec![0; 1024 - if version == V5 { 7 } else { 6 }]);
+    assert_eq!(largest.len(), 1024);
+    assert_eq!(rig.receive(&largest).told.len(), 1);
+    assert_eq!(rig.receive(&[0x30, 0xfe]), Out::default());
+    assert_violation(&rig.receive(&[0x07]), version, 0x95);
+}
+
+fn ids_in_use_are_skipped(version: MqttVersion) {
+    let mut rig = Rig::up(version);
+    rig.publish(0);
+    for token in 1..=65_600 {
+        let id = rig.publish(token).publishes()[0].0;
+        assert!(id != 0 && id != 2, "{id} is in use");
+        rig.receive(&puback(id, 0));
+    }
+    assert!(rig.session.holds(0));
+}
+
+fn unknown_puback_changes_nothing(version: MqttVersion) {
+    let mut rig = Rig::up(version);
+    rig.publish(1);
+    assert_eq!(rig.receive(&puback(3, 0)), Out::default());
+    rig.receive(&puback(2, 0));
+    assert_eq!(rig.receive(&puback(2, 0)), Out::default());
+}
+
+fn puback_for_a_subscribe_is_a_violation(version: MqttVersion) {
+    let mut rig = Rig::new(version);
+    rig.connect();
+    rig.receive(&connack(version, false, 0, &[]));
+    assert_violation(&rig.receive(&puback(1, 0)), version, 0x82);
+}
+
+fn suback_is_matched_with_its_subscribe(version: MqttVersion) {
+    for wrong in [suback(version, 2, &[1]), suback(version, 1, &[1, 1])] {
+        let mut rig = Rig::new(version);
+        rig.connect();
+        rig.receive(&connack(version, false, 0, &[]));
+        assert_violation(&rig.receive(&wrong), version, 0x82);
+    }
+    let mut rig = Rig::up(version);
+    assert_violation(&rig.receive(&suback(version, 1, &[1])), version, 0x82);
+}
+
+fn unpublishable_topic_is_refused_here(version: MqttVersion) {
+    let mut rig = Rig::up(version);
+    for (topic, code) in [("a/#".to_string(), 0x90), (String::new(), 0x90), ("t".repeat(65_536), 0x95)] {
+        rig.session.publish(rig.now, 5, message(&topic, b"", false)).expect("room");
+        assert_eq!(rig.drain(), Out { said: vec![], told: vec![SessionEvent::PublishRefused { token: 5, code }] });
+        assert!(!rig.session.holds(5));
+    }
+}
+
+fn debug_shows_no_secret(version: MqttVersion) {
+    let mut session = Session::new(full_config(version));
+    session.connect(device_core::time::Instant(0));
+    let shown = format!("{session:?}");
+    assert!(!shown.contains("hunter2") && !shown.contains("104, 117, 110"), "{shown}");
+    assert!(shown.contains("Send(CONNECT"), "{shown}");
+}
+
+fn ticks_are_harmless_without_a_connection(version: MqttVersion) {
+    let mut rig = Rig::new(version);
+    assert_eq!(rig.after(1_000_000), Out::default());
+    assert_eq!(rig.receive(&PINGRESP), Out::default());
+    assert_eq!(rig.deadline(), None);
+    rig.session.disconnect();
+    assert_eq!(rig.drain(), Out::default());
+}
+
+#[test]
+fn v311_resends_a_publish_once_on_the_live_connection() {
+    let mut rig = Rig::up(V311);
+    rig.publish(1);
+    rig.after(4_000);
+    rig.publish(2);
+    assert_eq!(rig.after(5_999), Out::default());
+    assert_eq!(rig.after(1).publishes(), [(2, true)]);
+    assert_eq!(rig.deadline(), Some((4_000, true)));
+    rig.receive(&puback(2, 0));
+    assert_eq!(rig.receive(&puback(2, 0)), Out::default(), "the second PUBACK is tolerated");
+    assert_eq!(rig.after(4_000).publishes(), [(3, true)]);
+    assert_eq!(rig.after(9_999), Out::default());
+    let out = rig.after(1);
+    assert_eq!(out, Out { said: vec![], told: vec![SessionEvent::Close("no PUBACK within 10000 ms".into())] });
+    assert!(rig.session.holds(2));
+    assert_eq!(rig.reconnect(true, &[]).publishes(), [(3, true)]);
+    assert_eq!(rig.after(10_000).publishes(), [(3, true)], "a new connection, a new live resend");
+}
+
+#[test]
+fn v5_resends_a_publish_on_the_next_connection_only() {
+    let mut rig = Rig::up(V5);
+    rig.publish(1);
+    assert_eq!(rig.after(9_999), Out::default());
+    let out = rig.after(1);
+    assert_eq!(out.said, [Said::Disconnect { code: 0x80 }]);
+    assert_eq!(out.closed(), Some("no PUBACK within 10000 ms"));
+    assert_eq!(rig.reconnect(true, &[]).publishes(), [(2, true)]);
+}
+
+#[test]
+fn v311_resends_a_subscribe_once_with_the_same_id() {
+    let mut rig = Rig::new(V311);
+    rig.connect();
+    rig.receive(&connack(V311, false, 0, &[]));
+    assert_eq!(rig.after(10_000).subscribe_id(), Some(1));
+    assert_eq!(rig.receive(&suback(V311, 1, &[1])).told.len(), 1);
+    assert_eq!(rig.receive(&suback(V311, 1, &[1])), Out::default(), "the second SUBACK is tolerated");
+    assert_violation(&rig.receive(&suback(V311, 1, &[1])), V311, 0x82);
+
+    rig.reconnect(false, &[]);
+    assert!(rig.after(10_000).subscribe_id().is_some());
+    assert_eq!(rig.after(10_000).closed(), Some("no SUBACK within 10000 ms"));
+}
+
+#[test]
+fn v5_gives_up_on_a_missing_suback() {
+    let mut rig = Rig::new(V5);
+    rig.connect();
+    rig.receive(&connack(V5, false, 0, &[]));
+    let out = rig.after(10_000);
+    assert_eq!((out.said, out.told.len()), (vec![Said::Disconnect { code: 0x80 }], 1));
+}
+
+#[test]
+fn v5_receive_maximum_holds_for_resends() {
+    let mut rig = Rig::up(V5);
+    for token in 0..5 {
+        rig.publish(token);
+    }
+    let out = rig.reconnect(true, &[0x21, 0, 2]);
+    assert_eq!(out.publishes(), [(2, true), (3, true)]);
+    assert!(!rig.session.has_room());
+    assert_eq!(rig.receive(&puback(4, 0)), Out::default(), "an id that was not sent on this connection");
+    assert_eq!(rig.receive(&puback(2, 0)).publishes(), [(4, true)]);
+    // The rest waits; what was sent in the old session and not in the new one is new there.
+    let out = rig.reconnect(false, &[0x21, 0, 1]);
+    assert_eq!(out.publishes(), [(3, false)]);
+    assert_eq!(rig.reconnect(true, &[]).publishes(), [(3, true), (4, false), (5, false), (6, false)]);
+}
+
+#[test]
+fn v5_too_large_publish_is_refused_here() {
+    let mut rig = Rig::up_with(V5, &[0x27, 0, 0, 0, 60]);
+    rig.session.publish(rig.now, 1, message("t", &[0; 52], false)).expect("room");
+    assert_eq!(rig.drain().said.len(), 1);
+    rig.session.publish(rig.now, 2, message("t", &[0; 53], false)).expect("room");
+    assert_eq!(rig.drain(), Out { said: vec![], told: vec![SessionEvent::PublishRefused { token: 2, code: 0x95 }] });
+    // A later connection may allow less: the resend is refused, what fits goes on.
+    rig.publish(3);
+    let out = rig.reconnect(true, &[0x27, 0, 0, 0, 20]);
+    assert!(out.told.contains(&SessionEvent::PublishRefused { token: 1, code: 0x95 }));
+    assert_eq!(out.publishes().len(), 1);
+}
+
+#[test]
+fn v5_too_large_subscribe_is_refused_here() {
+    let mut rig = Rig::new(V5);
+    rig.connect();
+    let out = rig.receive(&connack(V5, false, 0, &[0x27, 0, 0, 0, 10]));
+    assert_eq!(out.said, []);
+    assert_eq!(out.told[1], SessionEvent::SubscribeRefused { topic: FILTER.into(), code: 0x95 });
+}
+
+#[test]
+fn v5_server_keep_alive_replaces_ours() {
+    let rig = Rig::up_with(V5, &[0x13, 0, 7]);
+    assert_eq!(rig.deadline(), Some((7_000, false)));
+    let rig = Rig::up_with(V5, &[0x13, 0, 0]);
+    assert_eq!(rig.deadline(), None);
+}
+
+#[test]
+fn v5_maximum_qos_0_publishes_without_acknowledgement() {
+    let mut rig = Rig::up(V5);
+    rig.publish(1);
+    let out = rig.reconnect(true, &[0x24, 0]);
+    assert_eq!(out.publishes(), [(0, false)]);
+    assert_eq!(out.told[1], SessionEvent::Acked { token: 1 });
+    let out = rig.publish(2);
+    assert_eq!((out.publishes(), out.told), (vec![(0, false)], vec![SessionEvent::Acked { token: 2 }]));
+    assert!(!rig.session.holds(2));
+}
+
+#[test]
+fn v5_retain_unavailable_drops_the_flag() {
+    for (properties, expected) in [(&[0x25, 0][..], false), (&[0x25, 1], true), (&[], true)] {
+        let mut rig = Rig::up_with(V5, properties);
+        rig.session.publish(rig.now, 1, message("t", b"", true)).expect("room");
+        let out = rig.drain();
+        assert!(matches!(out.said[..], [Said::Publish { retain, .. }] if retain == expected), "{out:?}");
+    }
+}
+
+#[test]
+fn v5_refused_publish_is_told_and_forgotten() {
+    let mut rig = Rig::up(V5);
+    rig.publish(1);
+    rig.publish(2);
+    assert_eq!(rig.receive(&puback(2, 0x87)).told, [SessionEvent::PublishRefused { token: 1, code: 0x87 }]);
+    assert!(!rig.session.holds(1));
+    assert_eq!(rig.receive(&puback(3, 0x10)).told, [SessionEvent::Acked { token: 2 }]);
+}
+
+#[test]
+fn v5_disconnect_of_the_broker_is_named() {
+    let mut rig = Rig::up(V5);
+    let out = rig.receive(&packet(0xe0, &[0x8e]));
+    let why = "the broker disconnected us: session taken over (0x8e)";
+    assert_eq!(out, Out { said: vec![], told: vec![SessionEvent::Close(why.into())] });
+    let mut rig = Rig::up(V5);
+    assert_eq!(rig.receive(&packet(0xe0, &[])).closed(), Some("the broker disconnected us: success (0x00)"));
+}
+
+#[test]
+fn v5_all_that_a_connack_may_say_is_taken() {
+    let properties = [
+        0x11, 0, 0, 0, 9, 0x12, 0, 1, b'x', 0x13, 0, 9, 0x1c, 0, 1, b's', 0x1f, 0, 1, b'r', 0x21, 0, 9, 0x22, 0, 9, 0x24, 1, 0x25,
+        1, 0x26, 0, 1, b'k', 0, 1, b'v', 0x26, 0, 1, b'k', 0, 1, b'v', 0x27, 0, 0, 1, 0, 0x28, 1, 0x29, 1, 0x2a, 1,
+    ];
+    assert_eq!(Rig::up_with(V5, &properties).deadline(), Some((9_000, false)));
+}
