@@ -1,0 +1,212 @@
+//! The HTTP listener of the provisioning API: reads requests within limits, hands them to the device, writes its answers.
+
+use crate::net::{BoxStream, Listener};
+use bytes::Bytes;
+use device_core::input::Request;
+use device_core::output::{RequestId, Response};
+use device_core::provisioning::BODY_LIMIT;
+use http_body_util::{BodyExt as _, Full};
+use hyper::body::Incoming;
+use hyper::header::{ALLOW, AUTHORIZATION, CONNECTION, CONTENT_TYPE, HeaderName, HeaderValue};
+use hyper::service::service_fn;
+use hyper::{Method, StatusCode};
+use hyper_util::rt::{TokioIo, TokioTimer};
+use std::convert::Infallible;
+use std::time::Duration;
+use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
+use tokio::sync::{mpsc, oneshot};
+use tokio::time::{sleep, timeout};
+
+/// Connections served at once; more wait in the system's backlog.
+pub const CONNECTIONS_MAX: usize = 8;
+/// How long a request's head may take, and how long a connection may rest between requests.
+pub const HEAD_LIMIT: Duration = Duration::from_secs(5);
+/// How long a request's body may take as a whole.
+pub const BODY_READ_LIMIT: Duration = Duration::from_secs(5);
+/// How long a connection may last, whatever is done on it.
+pub const CONNECTION_LIMIT: Duration = Duration::from_secs(60);
+/// The bytes of the largest request head.
+pub const HEAD_BYTES_MAX: usize = 8 * 1024;
+/// What an aborted request may still send before its connection is dropped, so that its sender reads the answer.
+const DRAIN_BYTES_MAX: u64 = 256 * 1024;
+const DRAIN_LIMIT: Duration = Duration::from_secs(1);
+const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
+
+/// A request on its way to the device, with the place for its answer.
+pub(crate) struct Asked {
+    pub request: OwnedRequest,
+    pub answer: oneshot::Sender<Response>,
+}
+
+/// A request that has been read.
+pub(crate) struct OwnedRequest {
+    method: Method,
+    path: String,
+    authorization: Option<String>,
+    content_type: Option<String>,
+    body: Vec<u8>,
+}
+
+impl OwnedRequest {
+    /// As the device reads it.
+    pub fn as_request(&self) -> Request<'_> {
+        Request {
+            // RFC 9110 §9.3.2: HEAD is GET whose answer has no body, which the listener sees to.
+            method: if self.method == Method::HEAD { "GET" } else { self.method.as_str() },
+            path: &self.path,
+            authorization: self.authorization.as_deref(),
+            content_type: self.content_type.as_deref(),
+            body: &self.body,
+        }
+    }
+}
+
+/// The listener and who waits for an answer.
+pub(crate) struct Door {
+    listener: Listener,
+    asked: mpsc::Receiver<Asked>,
+    asking: mpsc::Sender<Asked>,
+    waiting: Vec<(RequestId, oneshot::Sender<Response>)>,
+    next: u64,
+}
+
+impl Door {
+    pub fn new(listener: Listener) -> Door {
+        let (asking, asked) = mpsc::channel(CONNECTIONS_MAX);
+        Door { listener, asked, asking, waiting: Vec::new(), next: 0 }
+    }
+
+    /// Where it is.
+    pub fn address(&self) -> std::net::SocketAddr {
+        self.listener.address()
+    }
+
+    /// The next connection's whole life, to be driven by the caller. Safe to drop while waiting.
+    ///
+    /// # Errors
+    /// The listener cannot accept at the moment, in one line; a pause has been made already.
+    pub async fn accept(&self) -> Result<impl Future<Output = ()> + Send + use<>, String> {
+        match self.listener.accept().await {
+            Ok(stream) => Ok(serve(stream, self.asking.clone())),
+            Err(e) => {
+                sleep(ACCEPT_PAUSE).await;
+                Err(format!("could not accept an HTTP connection: {e}"))
+            }
+        }
+    }
+
+    /// The next request. Safe to drop while waiting.
+    pub async fn ask(&mut self) -> (RequestId, OwnedRequest) {
+        loop {
+            // The door itself holds a sender, so the channel never ends.
+            let Some(Asked { request, answer }) = self.asked.recv().await else { return std::future::pending().await };
+            self.waiting.retain(|(_, answer)| !answer.is_closed());
+            if answer.is_closed() {
+                continue;
+            }
+            self.next += 1;
+            self.waiting.push((RequestId(self.next), answer));
+            return (RequestId(self.next), request);
+        }
+    }
+
+    /// Answers; somebody who has left meanwhile gets nothing.
+    pub fn respond(&mut self, id: RequestId, response: Response) {
+        if let Some(i) = self.waiting.iter().position(|(waiting, _)| *waiting == id) {
+            let _ = self.waiting.swap_remove(i).1.send(response);
+        }
+    }
+
+    /// Whether somebody waits for an answer of the device.
+    pub fn is_asked(&self) -> bool {
+        self.waiting.iter().any(|(_, answer)| !answer.is_closed())
+    }
+}
+
+async fn serve(stream: BoxStream, asking: mpsc::Sender<Asked>) {
+    let service = service_fn(move |request| answer(request, asking.clone()));
+    let connection = hyper::server::conn::http1::Builder::new()
+        .timer(TokioTimer::new())
+        .header_read_timeout(HEAD_LIMIT)
+        .max_buf_size(HEAD_BYTES_MAX)
+        .serve_connection(TokioIo::new(stream), service)
+        .without_shutdown();
+    // Broken requests and connections are their sender's affair; hyper has answered 400 or 431 where there was somebody to answer.
+    if let Ok(Ok(parts)) = timeout(CONNECTION_LIMIT, connection).await {
+        let mut stream = parts.io.into_inner();
+        let drain = async {
+            stream.shutdown().await?;
+            tokio::io::copy(&mut stream.take(DRAIN_BYTES_MAX), &mut tokio::io::sink()).await
+        };
+        let _ = timeout(DRAIN_LIMIT, drain).await;
+    }
+}
+
+async fn answer(
+    request: hyper::Request<Incoming>,
+    asking: mpsc::Sender<Asked>,
+) -> Result<hyper::Response<Full<Bytes>>, Infallible> {
+    let (head, body) = request.into_parts();
+    let body = match timeout(BODY_READ_LIMIT, read_body(body)).await {
+        Ok(Ok(body)) => body,
+        Ok(Err(_)) => return Ok(refuse(StatusCode::BAD_REQUEST, "the body is broken")),
+        Err(_) => return Ok(refuse(StatusCode::REQUEST_TIMEOUT, "the body takes too long")),
+    };
+    let too_long = body.len() > BODY_LIMIT;
+    let header = |name: HeaderName| {
+        let mut values = head.headers.get_all(name).iter();
+        let first = values.next()?;
+        // Two values, or one that is no text, are there and malformed: an empty text says that.
+        Some(if values.next().is_some() { String::new() } else { first.to_str().unwrap_or_default().to_owned() })
+    };
+    let request = OwnedRequest {
+        authorization: header(AUTHORIZATION),
+        content_type: header(CONTENT_TYPE),
+        path: head.uri.path().to_owned(),
+        method: head.method,
+        body,
+    };
+    let (sender, receiver) = oneshot::channel();
+    if asking.send(Asked { request, answer: sender }).await.is_err() {
+        return Ok(refuse(StatusCode::SERVICE_UNAVAILABLE, "the device is going down"));
+    }
+    let Ok(response) = receiver.await else {
+        return Ok(refuse(StatusCode::SERVICE_UNAVAILABLE, "the device is going down"));
+    };
+    let mut reply = json(StatusCode::from_u16(response.status).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR), response.body);
+    if let Some(allow) = response.allow {
+        reply.headers_mut().insert(ALLOW, HeaderValue::from_static(allow));
+    }
+    if too_long {
+        reply.headers_mut().insert(CONNECTION, HeaderValue::from_static("close"));
+    }
+    Ok(reply)
+}
+
+/// Reads at most `BODY_LIMIT` + 1 bytes, which is one more than the device accepts.
+async fn read_body(mut body: Incoming) -> Result<Vec<u8>, hyper::Error> {
+    let mut read = Vec::new();
+    while let Some(frame) = body.frame().await {
+        if let Some(data) = frame?.data_ref() {
+            let room = BODY_LIMIT + 1 - read.len();
+            read.extend_from_slice(&data[..data.len().min(room)]);
+            if read.len() > BODY_LIMIT {
+                break;
+            }
+        }
+    }
+    Ok(read)
+}
+
+fn refuse(status: StatusCode, message: &str) -> hyper::Response<Full<Bytes>> {
+    let mut reply = json(status, format!(r#"{{"status":"error","message":"{message}"}}"#));
+    reply.headers_mut().insert(CONNECTION, HeaderValue::from_static("close"));
+    reply
+}
+
+fn json(status: StatusCode, body: String) -> hyper::Response<Full<Bytes>> {
+    let mut reply = hyper::Response::new(Full::new(Bytes::from(body)));
+    *reply.status_mut() = status;
+    reply.headers_mut().insert(CONTENT_TYPE, HeaderValue::from_static("application/json"));
+    reply
+}

@@ -1,0 +1,426 @@
+//! TLS towards the CA and the broker: whom the device trusts, judged by the device's own clock, and why a handshake failed.
+//!
+//! A server's certificate is judged by RFC 5280 and RFC 9525 as webpki does, and by keyUsage (RFC 5280 §4.2.1.3) besides, which webpki
+//! does not read. Resumption is off and no post-quantum group is offered, as on the ESP32.
+
+use crate::net::{BoxStream, failure, io_failure};
+use device_core::config::TlsVersions;
+use device_core::input::{NetFailure, NetFailureKind};
+use device_core::output::{ClientIdentity, Trust};
+use device_core::time::UnixTime;
+use rustls::client::Resumption;
+use rustls::client::danger::{HandshakeSignatureValid, ServerCertVerified, ServerCertVerifier};
+use rustls::crypto::{CryptoProvider, verify_tls12_signature, verify_tls13_signature};
+use rustls::pki_types::pem::PemObject;
+use rustls::pki_types::{CertificateDer, PrivateKeyDer, ServerName, TrustAnchor, UnixTime as Date};
+use rustls::{
+    AlertDescription, CertificateError, ClientConfig, DigitallySignedStruct, Error, OtherError, SignatureScheme,
+    SupportedProtocolVersion,
+};
+use std::cell::Cell;
+use std::fmt;
+use std::io;
+use std::sync::{Arc, LazyLock};
+use std::time::Duration;
+use tokio::time::{Instant, timeout_at};
+use webpki::{EndEntityCert, KeyUsage};
+use x509_parser::prelude::{FromDer, X509Certificate};
+
+/// The one crypto provider, ring, shared by every connection; it never changes.
+static PROVIDER: LazyLock<Arc<CryptoProvider>> = LazyLock::new(|| Arc::new(rustls::crypto::ring::default_provider()));
+/// The system's roots, read once: they are some hundred KiB, too many for each twin to have its own.
+static SYSTEM_ROOTS: LazyLock<Arc<Anchors>> = LazyLock::new(|| {
+    let found = rustls_native_certs::load_native_certs();
+    Arc::new(Anchors::of(found.certs.into_iter()))
+});
+
+/// The provider that every signature of this crate is checked with.
+pub(crate) fn provider() -> &'static Arc<CryptoProvider> {
+    &PROVIDER
+}
+
+/// What one TLS connection is to be.
+pub(crate) struct Terms<'a> {
+    /// Whom to trust.
+    pub trust: &'a Trust,
+    /// What to show.
+    pub identity: Option<&'a ClientIdentity>,
+    /// What to offer.
+    pub versions: TlsVersions,
+    /// The date by the device's clock; `None`: nobody has told it, and certificates are judged as of 1970.
+    pub date: Option<UnixTime>,
+}
+
+impl Terms<'_> {
+    /// The client these terms make. Nothing is sent.
+    ///
+    /// # Errors
+    /// `BadIdentity`: the certificate or key shown cannot be used. `UnknownIssuer`: there is no anchor to trust.
+    pub fn client(&self) -> Result<Arc<ClientConfig>, NetFailure> {
+        let verifier: Arc<dyn ServerCertVerifier> = match self.trust {
+            Trust::Anybody => Arc::new(Anybody),
+            Trust::System if SYSTEM_ROOTS.usable.is_empty() => {
+                return Err(failure(NetFailureKind::UnknownIssuer, "the system has no trust anchors"));
+            }
+            Trust::System => Arc::new(Judge { anchors: SYSTEM_ROOTS.clone() }),
+            Trust::Anchors(pem) => Arc::new(Judge { anchors: Arc::new(Anchors::from_pem(pem)?) }),
+        };
+        let versions: &[&SupportedProtocolVersion] = match self.versions {
+            TlsVersions::Both => &[&rustls::version::TLS13, &rustls::version::TLS12],
+            TlsVersions::Only12 => &[&rustls::version::TLS12],
+            TlsVersions::Only13 => &[&rustls::version::TLS13],
+        };
+        let clock = Arc::new(DeviceDate::new(self.date));
+        let builder = ClientConfig::builder_with_details(PROVIDER.clone(), clock)
+            .with_protocol_versions(versions)
+            .map_err(|e| failure(NetFailureKind::Tls, e.to_string()))?
+            .dangerous()
+            .with_custom_certificate_verifier(verifier);
+        let mut config = match self.identity {
+            None => builder.with_no_client_auth(),
+            Some(identity) => {
+                let bad = |what: &str, e: &dyn fmt::Display| failure(NetFailureKind::BadIdentity, format!("own {what}: {e}"));
+                let chain = CertificateDer::pem_slice_iter(identity.certificate.as_bytes())
+                    .collect::<Result<Vec<_>, _>>()
+                    .map_err(|e| bad("certificate", &e))?;
+                if chain.is_empty() {
+                    return Err(bad("certificate", &"no PEM certificate in it"));
+                }
+                let key = PrivateKeyDer::from_pem_slice(identity.key.expose().as_bytes())
+                    .map_err(|_| bad("key", &"no PEM private key in it"))?;
+                builder.with_client_auth_cert(chain, key).map_err(|e| bad("certificate or key", &e))?
+            }
+        };
+        config.resumption = Resumption::disabled();
+        Ok(Arc::new(config))
+    }
+}
+
+/// Does the handshake with `host` over this stream, before `by`.
+///
+/// # Errors
+/// The certificate's fault, the peer's alert, the stream's failure, or the time limit. A TLS 1.3 server judges the client's certificate
+/// later: that refusal comes from the first read, and [`stream_failure`] names it.
+pub(crate) async fn handshake(
+    stream: BoxStream,
+    host: &str,
+    client: Arc<ClientConfig>,
+    by: Instant,
+) -> Result<BoxStream, NetFailure> {
+    let name = ServerName::try_from(host.to_owned())
+        .map_err(|_| failure(NetFailureKind::WrongName, format!("{host} is no name a certificate can carry")))?;
+    match timeout_at(by, tokio_rustls::TlsConnector::from(client).connect(name, stream)).await {
+        Ok(Ok(stream)) => Ok(Box::new(stream)),
+        Ok(Err(e)) => Err(stream_failure(&e, "TLS handshake")),
+        Err(_) => Err(failure(NetFailureKind::TimedOut, "TLS handshake: no answer in time")),
+    }
+}
+
+/// The failure that an I/O error of a stream (with or without TLS) stands for; `what` was being done.
+pub(crate) fn stream_failure(e: &io::Error, what: &str) -> NetFailure {
+    match e.get_ref().and_then(|inner| inner.downcast_ref::<Error>()) {
+        Some(e) => tls_failure(e),
+        None => io_failure(e, what),
+    }
+}
+
+fn tls_failure(e: &Error) -> NetFailure {
+    match e {
+        Error::InvalidCertificate(e) => certificate_failure(e),
+        Error::AlertReceived(AlertDescription::ProtocolVersion) => {
+            failure(NetFailureKind::Tls, "no common TLS version (alert protocol_version)")
+        }
+        Error::PeerIncompatible(e) => failure(NetFailureKind::Tls, format!("no common TLS version or algorithm: {e:?}")),
+        Error::AlertReceived(alert) => failure(NetFailureKind::Alert, format!("the server sent alert {}", alert_name(*alert))),
+        Error::NoCertificatesPresented => failure(NetFailureKind::BadCertificate, "the server shows no certificate"),
+        Error::InvalidMessage(e) => failure(NetFailureKind::Tls, format!("not TLS, or broken TLS: {e:?}")),
+        e => failure(NetFailureKind::Tls, e.to_string()),
+    }
+}
+
+fn certificate_failure(e: &CertificateError) -> NetFailure {
+    use CertificateError as E;
+    let kind = match e {
+        E::Expired | E::ExpiredContext { .. } => NetFailureKind::CertificateExpired,
+        E::NotValidYet | E::NotValidYetContext { .. } => NetFailureKind::CertificateNotYetValid,
+        E::UnknownIssuer => NetFailureKind::UnknownIssuer,
+        E::NotValidForName | E::NotValidForNameContext { .. } => NetFailureKind::WrongName,
+        E::InvalidPurpose | E::InvalidPurposeContext { .. } => NetFailureKind::WrongUsage,
+        E::Other(OtherError(inner)) => match (inner.downcast_ref::<WrongUsage>(), inner.downcast_ref::<webpki::Error>()) {
+            (Some(_), _) => NetFailureKind::WrongUsage,
+            (_, Some(webpki::Error::CaUsedAsEndEntity | webpki::Error::EndEntityUsedAsCa)) => NetFailureKind::WrongUsage,
+            _ => NetFailureKind::BadCertificate,
+        },
+        _ => NetFailureKind::BadCertificate,
+    };
+    let text = match e {
+        E::ExpiredContext { time, not_after } => {
+            format!("the server's certificate expired at {} and it is {} (Unix time)", not_after.as_secs(), time.as_secs())
+        }
+        E::NotValidYetContext { time, not_before } => {
+            format!("the server's certificate is valid from {} and it is {} (Unix time)", not_before.as_secs(), time.as_secs())
+        }
+        E::NotValidForNameContext { expected, presented } => {
+            format!("the server's certificate is for {} and not for {}", presented.join(", "), expected.to_str())
+        }
+        E::UnknownIssuer => "no path from the server's certificate to a trust anchor".to_owned(),
+        E::Other(OtherError(inner)) => format!("the server's certificate: {inner}"),
+        e => format!("the server's certificate: {e}"),
+    };
+    failure(kind, text)
+}
+
+/// The alert's name as RFC 8446 §6 spells it.
+fn alert_name(alert: AlertDescription) -> String {
+    match alert {
+        AlertDescription::UnknownPSKIdentity => return "unknown_psk_identity".to_owned(),
+        AlertDescription::UnrecognisedName => return "unrecognized_name".to_owned(),
+        AlertDescription::Unknown(code) => return format!("number {code}"),
+        _ => {}
+    }
+    let mut name = String::new();
+    for c in format!("{alert:?}").chars() {
+        if c.is_ascii_uppercase() && name.ends_with(|p: char| p.is_ascii_lowercase()) {
+            name.push('_');
+        }
+        name.push(c);
+        // The next capital needs the case of this letter, so lower-casing waits for the end.
+    }
+    name.to_ascii_lowercase()
+}
+
+/// The date by the device's clock, going on from when the connection was begun.
+#[derive(Debug)]
+struct DeviceDate {
+    begun: Instant,
+    date: u64,
+}
+
+impl DeviceDate {
+    fn new(date: Option<UnixTime>) -> Self {
+        DeviceDate { begun: Instant::now(), date: date.and_then(|d| u64::try_from(d.0).ok()).unwrap_or(0) }
+    }
+}
+
+impl rustls::time_provider::TimeProvider for DeviceDate {
+    fn current_time(&self) -> Option<Date> {
+        Some(Date::since_unix_epoch(Duration::from_secs(self.date.saturating_add(self.begun.elapsed().as_secs()))))
+    }
+}
+
+/// Trust anchors, and which of them may not sign certificates by their own keyUsage.
+#[derive(Debug, Default)]
+struct Anchors {
+    usable: Vec<TrustAnchor<'static>>,
+    /// Public keys (SPKI) of anchors whose keyUsage lacks keyCertSign.
+    no_signers: Vec<Vec<u8>>,
+}
+
+impl Anchors {
+    fn of(certificates: impl Iterator<Item = CertificateDer<'static>>) -> Anchors {
+        let mut anchors = Anchors::default();
+        for certificate in certificates {
+            let Ok(anchor) = webpki::anchor_from_trusted_cert(&certificate) else { continue };
+            if !may(&certificate, Purpose::SignCertificates) {
+                anchors.no_signers.push(anchor.subject_public_key_info.to_vec());
+            }
+            anchors.usable.push(anchor.to_owned());
+        }
+        anchors
+    }
+
+    fn from_pem(pem: &str) -> Result<Anchors, NetFailure> {
+        let read = CertificateDer::pem_slice_iter(pem.as_bytes()).collect::<Result<Vec<_>, _>>();
+        let certificates =
+            read.map_err(|e| failure(NetFailureKind::UnknownIssuer, format!("the trust anchors are not PEM: {e}")))?;
+        let anchors = Anchors::of(certificates.into_iter());
+        match anchors.usable.is_empty() {
+            true => Err(failure(NetFailureKind::UnknownIssuer, "no usable certificate among the trust anchors")),
+            false => Ok(anchors),
+        }
+    }
+}
+
+/// What a certificate's key is used for here.
+#[derive(Clone, Copy, PartialEq)]
+enum Purpose {
+    /// The server signs the handshake with it (every suite rustls offers is ephemeral).
+    SignHandshakes,
+    /// It has signed another certificate of the path.
+    SignCertificates,
+}
+
+/// Whether the certificate's keyUsage, if it has one, allows this. Unreadable counts as no.
+fn may(certificate: &[u8], purpose: Purpose) -> bool {
+    let Ok((_, certificate)) = X509Certificate::from_der(certificate) else { return false };
+    match certificate.key_usage() {
+        Ok(None) => true,
+        Ok(Some(usage)) if purpose == Purpose::SignHandshakes => usage.value.digital_signature(),
+        Ok(Some(usage)) => usage.value.key_cert_sign(),
+        Err(_) => false,
+    }
+}
+
+/// keyUsage forbids what the certificate is used for.
+#[derive(Clone, Copy, Debug, thiserror::Error)]
+enum WrongUsage {
+    #[error("its keyUsage lacks digitalSignature")]
+    Leaf,
+    #[error("its issuer's keyUsage lacks keyCertSign")]
+    Issuer,
+}
+
+/// Verifies servers: path, dates, purpose, keyUsage, name.
+#[derive(Debug)]
+struct Judge {
+    anchors: Arc<Anchors>,
+}
+
+impl ServerCertVerifier for Judge {
+    fn verify_server_cert(
+        &self,
+        end_entity: &CertificateDer<'_>,
+        intermediates: &[CertificateDer<'_>],
+        name: &ServerName<'_>,
+        _ocsp: &[u8],
+        now: Date,
+    ) -> Result<ServerCertVerified, Error> {
+        let leaf = EndEntityCert::try_from(end_entity).map_err(certificate_error)?;
+        let misused = Cell::new(None);
+        let check = |path: &webpki::VerifiedPath<'_>| {
+            let issuers_may = path.intermediate_certificates().all(|c| may(&c.der(), Purpose::SignCertificates))
+                && !self.anchors.no_signers.iter().any(|spki| spki[..] == path.anchor().subject_public_key_info[..]);
+            if !may(end_entity, Purpose::SignHandshakes) {
+                misused.set(Some(WrongUsage::Leaf));
+            } else if !issuers_may {
+                misused.set(Some(WrongUsage::Issuer));
+            } else {
+                return Ok(());
+            }
+            // webpki goes on to look for another path.
+            Err(webpki::Error::UnknownIssuer)
+        };
+        leaf.verify_for_usage(
+            PROVIDER.signature_verification_algorithms.all,
+            &self.anchors.usable,
+            intermediates,
+            now,
+            KeyUsage::server_auth(),
+            None,
+            Some(&check),
+        )
+        .map_err(|e| match misused.get() {
+            Some(usage) => CertificateError::Other(OtherError(Arc::new(usage))),
+            None => certificate_error(e),
+        })?;
+        leaf.verify_is_valid_for_subject_name(name).map_err(certificate_error)?;
+        Ok(ServerCertVerified::assertion())
+    }
+
+    fn verify_tls12_signature(
+        &self,
+        m: &[u8],
+        c: &CertificateDer<'_>,
+        s: &DigitallySignedStruct,
+    ) -> Result<HandshakeSignatureValid, Error> {
+        verify_tls12_signature(m, c, s, &PROVIDER.signature_verification_algorithms)
+    }
+
+    fn verify_tls13_signature(
+        &self,
+        m: &[u8],
+        c: &CertificateDer<'_>,
+        s: &DigitallySignedStruct,
+    ) -> Result<HandshakeSignatureValid, Error> {
+        verify_tls13_signature(m, c, s, &PROVIDER.signature_verification_algorithms)
+    }
+
+    fn supported_verify_schemes(&self) -> Vec<SignatureScheme> {
+        PROVIDER.signature_verification_algorithms.supported_schemes()
+    }
+}
+
+/// The words rustls has for webpki's verdicts; they choose the alert that the server is sent.
+fn certificate_error(e: webpki::Error) -> CertificateError {
+    use webpki::Error as E;
+    match e {
+        E::BadDer | E::BadDerTime | E::TrailingData(_) => CertificateError::BadEncoding,
+        E::CertNotValidYet { time, not_before } => CertificateError::NotValidYetContext { time, not_before },
+        E::CertExpired { time, not_after } => CertificateError::ExpiredContext { time, not_after },
+        E::InvalidCertValidity => CertificateError::Expired,
+        E::UnknownIssuer => CertificateError::UnknownIssuer,
+        E::CertNotValidForName(c) => CertificateError::NotValidForNameContext { expected: c.expected, presented: c.presented },
+        E::InvalidSignatureForPublicKey => CertificateError::BadSignature,
+        E::RequiredEkuNotFoundContext(_) | E::EmptyEkuExtension => CertificateError::InvalidPurpose,
+        e => CertificateError::Other(OtherError(Arc::new(e))),
+    }
+}
+
+/// Trusts whoever holds the key of whatever certificate is shown (`MQTT_TLS_INSECURE`).
+#[derive(Debug)]
+struct Anybody;
+
+impl ServerCertVerifier for Anybody {
+    fn verify_server_cert(
+        &self,
+        _: &CertificateDer<'_>,
+        _: &[CertificateDer<'_>],
+        _: &ServerName<'_>,
+        _: &[u8],
+        _: Date,
+    ) -> Result<ServerCertVerified, Error> {
+        Ok(ServerCertVerified::assertion())
+    }
+
+    fn verify_tls12_signature(
+        &self,
+        m: &[u8],
+        c: &CertificateDer<'_>,
+        s: &DigitallySignedStruct,
+    ) -> Result<HandshakeSignatureValid, Error> {
+        verify_tls12_signature(m, c, s, &PROVIDER.signature_verification_algorithms)
+    }
+
+    fn verify_tls13_signature(
+        &self,
+        m: &[u8],
+        c: &CertificateDer<'_>,
+        s: &DigitallySignedStruct,
+    ) -> Result<HandshakeSignatureValid, Error> {
+        verify_tls13_signature(m, c, s, &PROVIDER.signature_verification_algorithms)
+    }
+
+    fn supported_verify_schemes(&self) -> Vec<SignatureScheme> {
+        PROVIDER.signature_verification_algorithms.supported_schemes()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn alerts_have_the_names_of_the_rfc() {
+        for (alert, name) in [
+            (AlertDescription::CertificateRequired, "certificate_required"),
+            (AlertDescription::UnknownCA, "unknown_ca"),
+            (AlertDescription::UnknownPSKIdentity, "unknown_psk_identity"),
+            (AlertDescription::BadRecordMac, "bad_record_mac"),
+            (AlertDescription::Unknown(99), "number 99"),
+        ] {
+            assert_eq!(alert_name(alert), name);
+        }
+    }
+
+    #[test]
+    fn no_post_quantum_group_is_offered() {
+        assert!(PROVIDER.kx_groups.iter().all(|g| format!("{:?}", g.name()).to_ascii_lowercase().find("mlkem").is_none()));
+    }
+
+    #[test]
+    fn anchors_that_are_none_are_refused() {
+        for pem in ["", "rubbish", "-----BEGIN CERTIFICATE-----\nAAAA\n-----END CERTIFICATE-----\n"] {
+            assert_eq!(Anchors::from_pem(pem).unwrap_err().kind, NetFailureKind::UnknownIssuer, "{pem}");
+        }
+    }
+}
