@@ -64,6 +64,7 @@ struct Life {
     /// The greatest token that arrived for the first time on this connection.
     newest: Option<u64>,
     subscribe_id: Option<u16>,
+    /// Whether the client was told that the broker has its subscription.
     subscribed: bool,
     connack_lost: bool,
     /// What the session told about each token.
@@ -201,6 +202,7 @@ impl Life {
                 let subscribes = out.subscribe_id().is_some();
                 let wanted = std::mem::take(&mut self.connack_lost) || !self.subscribed;
                 assert_eq!(subscribes, wanted, "subscribes unless the broker surely has the subscription");
+                self.subscribed = !wanted;
                 self.check(out);
             }
             Deed::ConnackLost { keeps } if !self.up => {
@@ -244,7 +246,7 @@ fn live(version: MqttVersion, deeds: Vec<Deed>) {
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig::with_cases(1_000))]
+    #![proptest_config(ProptestConfig { cases: 1_000, failure_persistence: None, ..ProptestConfig::default() })]
 
     #[test]
     fn v5_ledger(deeds in proptest::collection::vec(deed(), 1..120)) {
