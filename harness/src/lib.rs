@@ -11,5 +11,6 @@ pub mod scenario;
 pub mod script;
 pub mod step;
 pub mod testbed;
+pub mod time_server;
 pub mod trace;
 pub mod verdict;

@@ -1,0 +1,44 @@
+//! An HTTP error instead of a certificate.
+
+use super::Misbehaviour;
+use crate::ca::fake::Reply;
+use serde::Deserialize;
+
+/// Answers `sign-csr` and `renew` with an HTTP error, issues nothing and spends no token.
+#[derive(Clone, Debug, PartialEq, Eq, Deserialize, schemars::JsonSchema)]
+#[serde(rename_all = "kebab-case", deny_unknown_fields)]
+pub struct Refuse {
+    /// The HTTP status, 400 to 599.
+    #[serde(deserialize_with = "error_status")]
+    #[schemars(range(min = 400, max = 599))]
+    pub status: u16,
+    /// How many requests are refused before the CA is honest again; every one when left out.
+    #[serde(default)]
+    #[schemars(range(min = 1))]
+    pub times: Option<u32>,
+    /// Seconds for a `Retry-After` header; no such header when left out.
+    #[serde(default)]
+    pub retry_after_s: Option<u32>,
+}
+
+impl Misbehaviour for Refuse {
+    fn reply(&self, reply: &mut Reply) -> bool {
+        *reply = Reply::error(self.status, "the CA refuses, as it was told to");
+        if let Some(seconds) = self.retry_after_s {
+            reply.headers.push(("retry-after", seconds.to_string()));
+        }
+        true
+    }
+
+    fn times(&self) -> Option<u32> {
+        self.times
+    }
+}
+
+fn error_status<'de, D: serde::Deserializer<'de>>(deserializer: D) -> Result<u16, D::Error> {
+    let status = u16::deserialize(deserializer)?;
+    if (400..=599).contains(&status) {
+        return Ok(status);
+    }
+    Err(serde::de::Error::custom(format_args!("status {status} does not refuse: use 400 to 599, such as 503")))
+}
