@@ -318,6 +318,17 @@ impl What {
     }
 }
 
+impl What {
+    /// Visits every list in the event, so that it can be bounded.
+    pub fn for_each_list(&mut self, see: &mut dyn FnMut(&mut Vec<String>)) {
+        match self {
+            What::ClientHello(hello) => [&mut hello.versions, &mut hello.suites, &mut hello.groups].into_iter().for_each(see),
+            What::Request(request) => see(&mut request.lies),
+            _ => {}
+        }
+    }
+}
+
 /// The event in one printable line, for people.
 impl fmt::Display for What {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {

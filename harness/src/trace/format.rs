@@ -23,6 +23,8 @@ pub const TRACE_MAX: u64 = 64 << 20;
 pub const EVENTS_MAX: usize = crate::script::EVENTS_MAX;
 /// The longest text in one event, in bytes; what does not fit is cut and ends in `…`.
 pub const TEXT_MAX: usize = 16 << 10;
+/// The most entries of a list in one event (cipher suites, lies); what does not fit is left out.
+pub const LIST_MAX: usize = 200;
 
 /// What a trace says about itself.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
