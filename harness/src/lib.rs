@@ -3,10 +3,12 @@
 
 pub mod broker;
 pub mod ca;
+pub mod child;
 pub mod event;
 pub mod exit;
 pub mod golden;
 pub mod invariant;
+pub mod link;
 pub mod scenario;
 pub mod script;
 pub mod step;

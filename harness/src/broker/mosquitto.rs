@@ -1,0 +1,238 @@
+//! Mosquitto as a child process of ours, whichever program it is: its files, its port, its start and its ends.
+
+use super::conf::BrokerSpec;
+use super::{Backend, Broker, BrokerError, Endpoint, Log};
+use crate::child::{Ends, Guarded, PrivateDir};
+use async_trait::async_trait;
+use device_core::config::{Security, TlsVersions};
+use std::ffi::OsString;
+use std::io;
+use std::net::{Ipv4Addr, SocketAddr};
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::time::Duration;
+use tokio::net::TcpSocket;
+use tokio::sync::broadcast::{Receiver, error::RecvError};
+use tokio::task::JoinHandle;
+
+/// How long Mosquitto may take to serve (it takes 5–65 ms when idle).
+pub const READY_WITHIN: Duration = Duration::from_secs(10);
+/// How many times the start is tried when somebody else took the port.
+const PORT_ATTEMPTS_MAX: u32 = 8;
+
+/// A program that is Mosquitto.
+#[derive(Clone, Debug)]
+pub(super) struct Program {
+    pub path: PathBuf,
+    /// What comes before Mosquitto's own arguments.
+    pub arguments: Vec<OsString>,
+    pub ends: Ends,
+    pub backend: Backend,
+}
+
+/// A Mosquitto of ours. Dropped: killed, and its files removed.
+#[derive(Debug)]
+pub struct Mosquitto {
+    // Dropped first: its directory goes from under a dead process.
+    child: Option<(Guarded, JoinHandle<()>)>,
+    program: Program,
+    spec: BrokerSpec,
+    home: PrivateDir,
+    endpoint: Endpoint,
+    log: Log,
+    // Bound and never listening, for as long as the broker may start again.
+    _hold: Option<TcpSocket>,
+}
+
+/// Why a start did not work.
+enum Failure {
+    PortTaken,
+    Other(BrokerError),
+}
+
+impl Mosquitto {
+    /// Starts it for the first time, on a port that is free.
+    pub(super) async fn launch(program: Program, spec: BrokerSpec) -> Result<Self, BrokerError> {
+        if let Some(fault) = spec.fault() {
+            return Err(BrokerError::new(format!("such a broker cannot be: {fault}"), "complete its specification"));
+        }
+        let help = "check that the directory for temporary files is there, writable and not full (TMPDIR)";
+        let home =
+            PrivateDir::new("broker").map_err(|e| BrokerError::new(format!("no place for the broker's files: {e}"), help))?;
+        let address = SocketAddr::from((Ipv4Addr::LOCALHOST, 0));
+        let mut mosquitto = Mosquitto {
+            child: None,
+            program,
+            spec,
+            home,
+            endpoint: Endpoint { host: "localhost".into(), address },
+            log: Log::new(),
+            _hold: None,
+        };
+        for _ in 0..PORT_ATTEMPTS_MAX {
+            mosquitto._hold = mosquitto.choose_port().map_err(|e| {
+                BrokerError::new(format!("no free port on 127.0.0.1: {e}"), "end what holds thousands of ports, and try again")
+            })?;
+            match mosquitto.start_once().await {
+                Ok(()) => return Ok(mosquitto),
+                Err(Failure::PortTaken) => {}
+                Err(Failure::Other(error)) => return Err(error),
+            }
+        }
+        Err(mosquitto.port_taken())
+    }
+
+    /// Takes a free port, and holds it where the system lets two sockets have one as long as only one listens (Linux): nobody else
+    /// is given it, also not while the broker is down.
+    fn choose_port(&mut self) -> io::Result<Option<TcpSocket>> {
+        let socket = TcpSocket::new_v4()?;
+        if cfg!(target_os = "linux") {
+            socket.set_reuseaddr(true)?;
+        }
+        socket.bind(SocketAddr::from((Ipv4Addr::LOCALHOST, 0)))?;
+        self.endpoint.address = socket.local_addr()?;
+        Ok(cfg!(target_os = "linux").then_some(socket))
+    }
+
+    fn port_taken(&self) -> BrokerError {
+        let port = self.endpoint.address.port();
+        BrokerError::new(format!("port {port} was taken by another program each time"), "see what takes ports on this machine")
+    }
+
+    async fn start_once(&mut self) -> Result<(), Failure> {
+        let other = |what: String, help: &str| Failure::Other(BrokerError::new(what, help));
+        for (name, content) in self.spec.files(self.home.path(), self.endpoint.address.port(), is_root()) {
+            let written = self.home.write(name, content.as_bytes());
+            written.map_err(|e| other(format!("the broker's {name} cannot be written: {e}"), "make room for temporary files"))?;
+        }
+        let mut arguments = self.program.arguments.clone();
+        arguments.extend(["-c".into(), self.home.path().join("mosquitto.conf").into()]);
+        let mut environment = Vec::new();
+        if self.spec.security != Security::Plain && self.spec.tls == TlsVersions::Only12 {
+            environment.push(("OPENSSL_CONF".to_owned(), self.home.path().join("openssl.cnf").into()));
+        }
+        self.log.forget_tail();
+        let mut lines = self.log.lines();
+        let spawned = Guarded::spawn(&self.program.path, &arguments, &environment, self.program.ends).await;
+        let mut child = spawned.map_err(|e| {
+            other(format!("{} does not start: {e}", self.program.path.display()), "check that it is there and may be executed")
+        })?;
+        let stderr = child.stderr();
+        let log = self.log.clone();
+        let mut reading = tokio::spawn(async move {
+            if let Some(stderr) = stderr {
+                log.read(stderr).await;
+            }
+        });
+        tokio::select! {
+            biased;
+            () = until_running(&mut lines) => {
+                self.child = Some((child, reading));
+                Ok(())
+            }
+            _ = &mut reading => {
+                let ended = child.gone().await.map_or_else(|e| e.to_string(), |status| status.to_string());
+                let said = self.last_words();
+                if said.contains("Address already in use") {
+                    return Err(Failure::PortTaken);
+                }
+                Err(other(
+                    format!("the {} ended at its start ({ended}), saying: {said}", self.program.backend),
+                    "see what it says; another Mosquitto can be named by MOSQUITTO_BIN",
+                ))
+            }
+            () = tokio::time::sleep(READY_WITHIN) => {
+                // Dropped here, the child is killed.
+                let said = self.last_words();
+                let what = format!("the {} does not serve after {} s, saying: {said}", self.program.backend, READY_WITHIN.as_secs());
+                Err(other(what, "try again on a less busy machine"))
+            }
+        }
+    }
+
+    /// The lines of this start, for an error's text.
+    fn last_words(&self) -> String {
+        match self.log.tail() {
+            tail if tail.is_empty() => "nothing".into(),
+            tail => tail.join(" | "),
+        }
+    }
+
+    fn ended<T>(&self, result: io::Result<T>) -> Result<(), BrokerError> {
+        match result {
+            Ok(_) => Ok(()),
+            Err(e) => Err(BrokerError::new(format!("the {} does not end: {e}", self.program.backend), "end it by hand")),
+        }
+    }
+}
+
+/// Waits for the line that says that all listeners are open.
+async fn until_running(lines: &mut Receiver<Arc<str>>) {
+    loop {
+        match lines.recv().await {
+            Ok(line) if line.ends_with(" running") => return,
+            Ok(_) | Err(RecvError::Lagged(_)) => {}
+            // The other branches tell why.
+            Err(RecvError::Closed) => std::future::pending().await,
+        }
+    }
+}
+
+#[async_trait]
+impl Broker for Mosquitto {
+    fn backend(&self) -> &Backend {
+        &self.program.backend
+    }
+
+    fn endpoint(&self) -> &Endpoint {
+        &self.endpoint
+    }
+
+    fn log(&self) -> &Log {
+        &self.log
+    }
+
+    async fn start(&mut self) -> Result<(), BrokerError> {
+        if self.child.is_some() {
+            return Ok(());
+        }
+        for _ in 0..PORT_ATTEMPTS_MAX {
+            match self.start_once().await {
+                Ok(()) => return Ok(()),
+                // Whoever has it now may have it for a moment only (an outgoing connection); each attempt takes some milliseconds.
+                Err(Failure::PortTaken) => {}
+                Err(Failure::Other(error)) => return Err(error),
+            }
+        }
+        Err(self.port_taken())
+    }
+
+    async fn stop(&mut self) -> Result<(), BrokerError> {
+        let Some((child, reading)) = self.child.take() else { return Ok(()) };
+        let ended = child.stop().await;
+        read_to_the_end(reading).await;
+        self.ended(ended)
+    }
+
+    async fn kill(&mut self) -> Result<(), BrokerError> {
+        let Some((child, reading)) = self.child.take() else { return Ok(()) };
+        let ended = child.kill().await;
+        read_to_the_end(reading).await;
+        self.ended(ended)
+    }
+}
+
+/// Waits for the last words of a process that has ended, so that they are not said after its next start.
+async fn read_to_the_end(reading: JoinHandle<()>) {
+    let abort = reading.abort_handle();
+    if tokio::time::timeout(crate::child::STOP_PATIENCE, reading).await.is_err() {
+        abort.abort();
+    }
+}
+
+fn is_root() -> bool {
+    #[cfg(unix)]
+    return rustix::process::geteuid().is_root();
+    #[cfg(not(unix))]
+    return false;
+}
