@@ -145,3 +145,40 @@ pub enum NetFailureKind {
     /// The device's own certificate or key cannot be used.
     BadIdentity,
 }
+
+impl WifiFailure {
+    /// Its word on the console and in `/status`.
+    pub const fn word(self) -> &'static str {
+        match self {
+            WifiFailure::WrongPassword => "wrong-password",
+            WifiFailure::NotFound => "not-found",
+            WifiFailure::NoAddress => "no-address",
+            WifiFailure::Lost => "lost",
+        }
+    }
+}
+
+impl NetFailureKind {
+    /// Its word on the console and in `/status`.
+    pub const fn word(self) -> &'static str {
+        match self {
+            NetFailureKind::NoSuchHost => "no-such-host",
+            NetFailureKind::Refused => "refused",
+            NetFailureKind::Unreachable => "unreachable",
+            NetFailureKind::TimedOut => "timed-out",
+            NetFailureKind::Reset => "reset",
+            NetFailureKind::Ended => "ended",
+            NetFailureKind::CertificateExpired => "certificate-expired",
+            NetFailureKind::CertificateNotYetValid => "certificate-not-yet-valid",
+            NetFailureKind::UnknownIssuer => "unknown-issuer",
+            NetFailureKind::WrongName => "wrong-name",
+            NetFailureKind::WrongUsage => "wrong-usage",
+            NetFailureKind::BadCertificate => "bad-certificate",
+            NetFailureKind::Alert => "alert",
+            NetFailureKind::Tls => "tls",
+            NetFailureKind::BadReply => "bad-reply",
+            NetFailureKind::TooLarge => "too-large",
+            NetFailureKind::BadIdentity => "bad-identity",
+        }
+    }
+}

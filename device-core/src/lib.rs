@@ -13,19 +13,28 @@
 //! | `packet`, `session` | MQTT v5 and v3.1.1: the codec; the rules kept over it |
 //! | `telemetry`, `queue`, `backoff` | readings, what holds them until they are acknowledged, when to try again |
 //! | `report`, `command` | the console: lines the device says, lines it is told |
+//! | `sntp` | the time server's packets |
 //! | `config`, `storage`, `secret`, `time`, `rng` | the vocabulary the rest shares |
 #![no_std]
 extern crate alloc;
 
+pub mod backoff;
 pub mod command;
 pub mod config;
+pub mod device;
+pub mod enrollment;
 pub mod input;
 pub mod output;
 pub mod packet;
 pub mod provisioning;
+pub mod queue;
+pub mod renewal;
 pub mod report;
+pub mod rng;
 pub mod secret;
 pub mod session;
+pub mod sntp;
 pub mod state;
 pub mod storage;
+pub mod telemetry;
 pub mod time;

@@ -188,6 +188,7 @@ impl Body {
             device_id,
             provisioning_token: Some(Secret::new(token)),
             user_token: Secret::new(user_token),
+            confirmed: false,
         })
     }
 }

@@ -36,6 +36,9 @@ pub struct Credentials {
     pub provisioning_token: Option<Secret>,
     /// The bearer of `POST /provision`, for later API calls on the user's behalf.
     pub user_token: Secret,
+    /// Whether the network was ever joined with them. Until then a few failures lead back to AP_MODE; afterwards it is tried for ever.
+    #[serde(default)]
+    pub confirmed: bool,
 }
 
 /// The device's own key and what was issued for it. A certificate without its key cannot be represented.
@@ -124,4 +127,14 @@ pub enum StorageFailure {
     Full,
     /// The medium refused.
     Failed,
+}
+
+impl StorageFailure {
+    /// Its word on the console.
+    pub const fn word(self) -> &'static str {
+        match self {
+            StorageFailure::Full => "full",
+            StorageFailure::Failed => "failed",
+        }
+    }
 }
