@@ -9,6 +9,7 @@ pub mod exit;
 pub mod golden;
 pub mod invariant;
 pub mod link;
+pub mod report;
 pub mod scenario;
 pub mod script;
 pub mod step;
