@@ -229,7 +229,7 @@ impl Life {
     /// Lets the broker behave until nothing is held.
     fn settle_all(&mut self) {
         self.act(Deed::Cut);
-        self.act(Deed::Connect { keeps: true, window: 8 });
+        self.act(Deed::Connect { keeps: true, window: 1 });
         for _ in 0..self.next_token {
             self.act(Deed::Ack { place: 0, refuse: false });
         }

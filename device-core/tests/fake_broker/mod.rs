@@ -1,5 +1,5 @@
 //! The broker's side of a session under test: hears the client through an independent codec, answers with bytes written by hand.
-#![allow(dead_code, reason = "each test file uses its part")]
+#![allow(dead_code, unused_macros, reason = "each test file uses its part")]
 
 use device_core::config::MqttVersion;
 use device_core::secret::Secret;
@@ -7,6 +7,14 @@ use device_core::session::{Message, Session, SessionConfig, SessionEvent};
 use device_core::time::Instant;
 use mqtt_protocol_core::mqtt::packet::{Property, Qos, SubEntry, v3_1_1, v5_0};
 use std::time::Duration;
+
+/// Makes each function two tests, one for each version.
+macro_rules! in_both_versions {
+    ($($name:ident),* $(,)?) => {
+        mod v5 { $(#[test] fn $name() { super::$name(super::V5) })* }
+        mod v311 { $(#[test] fn $name() { super::$name(super::V311) })* }
+    };
+}
 
 pub const ACK_TIMEOUT_MS: u64 = 10_000;
 pub const KEEPALIVE_S: u16 = 60;
@@ -339,4 +347,12 @@ impl Rig {
     pub fn deadline(&self) -> Option<(u64, bool)> {
         self.session.deadline().map(|(at, owed)| (at.since(self.now).as_millis() as u64, owed))
     }
+}
+
+/// The session closes, and a v5 broker is told this code first.
+pub fn assert_violation(out: &Out, version: MqttVersion, code: u8) {
+    let why = out.closed().unwrap_or_else(|| panic!("not closed: {out:?}"));
+    assert!(why.starts_with("the broker broke the protocol: "), "{why}");
+    let said = if version == MqttVersion::V5 { vec![Said::Disconnect { code }] } else { vec![] };
+    assert_eq!(out.said, said, "{why}");
 }
