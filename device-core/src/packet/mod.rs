@@ -1,6 +1,6 @@
 //! The MQTT packets a client needs, v5 and v3.1.1: what it sends is encoded, what it receives is checked strictly before it is believed.
 //!
-//! Nothing here keeps state: the frame of a packet ([`length`]), its content ([`decode`]), and the client's own packets ([`encode`]).
+//! Nothing here keeps state: the frame of a packet ([`length`]), its content ([`decode()`]), and the client's own packets ([`mod@encode`]).
 //! A received byte string is either a packet that a broker may send to a client that never uses QoS 2, topic aliases or enhanced
 //! authentication, or a [`Violation`] with the reason code that v5 wants in the DISCONNECT.
 
