@@ -3,6 +3,7 @@
 use super::Misbehaviour;
 use crate::ca::fake::Reply;
 use serde::Deserialize;
+use std::num::NonZeroU32;
 
 /// Answers `sign-csr` and `renew` with an HTTP error, issues nothing and spends no token.
 #[derive(Clone, Debug, PartialEq, Eq, Deserialize, schemars::JsonSchema)]
@@ -14,8 +15,7 @@ pub struct Refuse {
     pub status: u16,
     /// How many requests are refused before the CA is honest again; every one when left out.
     #[serde(default)]
-    #[schemars(range(min = 1))]
-    pub times: Option<u32>,
+    pub times: Option<NonZeroU32>,
     /// Seconds for a `Retry-After` header; no such header when left out.
     #[serde(default)]
     pub retry_after_s: Option<u32>,
@@ -31,7 +31,7 @@ impl Misbehaviour for Refuse {
     }
 
     fn times(&self) -> Option<u32> {
-        self.times
+        self.times.map(NonZeroU32::get)
     }
 }
 

@@ -3,6 +3,7 @@
 use super::Misbehaviour;
 use crate::ca::fake::Reply;
 use serde::Deserialize;
+use std::num::NonZeroU32;
 
 /// Sends only the beginning of the answer's body, though `Content-Length` says it all, and closes the connection.
 #[derive(Clone, Debug, PartialEq, Eq, Deserialize, schemars::JsonSchema)]
@@ -12,8 +13,7 @@ pub struct Truncate {
     pub at_bytes: u32,
     /// How many answers are cut before the CA is honest again; every one when left out.
     #[serde(default)]
-    #[schemars(range(min = 1))]
-    pub times: Option<u32>,
+    pub times: Option<NonZeroU32>,
 }
 
 impl Misbehaviour for Truncate {
@@ -24,6 +24,6 @@ impl Misbehaviour for Truncate {
     }
 
     fn times(&self) -> Option<u32> {
-        self.times
+        self.times.map(NonZeroU32::get)
     }
 }
