@@ -16,7 +16,7 @@ use std::sync::atomic::{AtomicI64, Ordering};
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpStream, UdpSocket};
-use tokio::sync::mpsc::UnboundedReceiver;
+use tokio::sync::mpsc::Receiver;
 use tokio::time::timeout;
 
 /// Longer than anything here takes, shorter than a person's patience.
@@ -35,7 +35,7 @@ fn clock(unix: i64) -> (Arc<AtomicI64>, Clock) {
 struct Bench {
     ca: CaServer,
     date: Arc<AtomicI64>,
-    events: UnboundedReceiver<Event>,
+    events: Receiver<Event>,
 }
 
 impl Bench {

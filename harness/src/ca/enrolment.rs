@@ -1,7 +1,7 @@
 //! The body of `sign-csr` and `renew`: `{"device_id", "csr"}`, with unknown fields ignored and duplicate ones refused.
 
 use serde::Deserialize;
-use serde::de::{Error, IgnoredAny, MapAccess, Visitor};
+use serde::de::{Error, MapAccess, Visitor};
 use std::collections::HashSet;
 use std::fmt;
 
@@ -71,7 +71,8 @@ impl<'de> Visitor<'de> for FieldsVisitor {
                 "device_id" => device_id = Some(map.next_value()?),
                 "csr" => csr = Some(map.next_value()?),
                 _ => {
-                    map.next_value::<IgnoredAny>()?;
+                    // Read rather than skipped, because only what is read has a limit to its depth.
+                    map.next_value::<serde_json::Value>()?;
                 }
             }
             if !seen.insert(field) {

@@ -158,16 +158,19 @@ impl CaServer {
         &self.shared.parts.pki
     }
 
-    /// A new token that nobody can guess.
+    /// A new token that nobody can guess. The tape keeps it secret.
     ///
     /// # Errors
     /// When the system has no random numbers.
     pub fn mint_token(&self, spec: TokenSpec) -> Result<Secret, PkiError> {
-        lock(&self.shared.ca).mint_token(spec)
+        let token = lock(&self.shared.ca).mint_token(spec)?;
+        self.shared.parts.tape.redactor().register("token", token.expose());
+        Ok(token)
     }
 
-    /// Makes a token of the caller's choice known.
+    /// Makes a token of the caller's choice known, to the CA and as a secret to the tape.
     pub fn accept_token(&self, token: &Secret, spec: TokenSpec) {
+        self.shared.parts.tape.redactor().register("token", token.expose());
         lock(&self.shared.ca).accept_token(token, spec);
     }
 
