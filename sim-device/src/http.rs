@@ -61,21 +61,26 @@ impl OwnedRequest {
     }
 }
 
-/// The listener and who waits for an answer.
+/// The open listener: who comes in, and who waits for an answer of the device.
 pub(crate) struct Door {
     listener: Listener,
-    asked: mpsc::Receiver<Asked>,
     asking: mpsc::Sender<Asked>,
+}
+
+/// Where requests come in and answers go out.
+pub(crate) struct Desk {
+    asked: mpsc::Receiver<Asked>,
     waiting: Vec<(RequestId, oneshot::Sender<Response>)>,
     next: u64,
 }
 
-impl Door {
-    pub fn new(listener: Listener) -> Door {
-        let (asking, asked) = mpsc::channel(CONNECTIONS_MAX);
-        Door { listener, asked, asking, waiting: Vec::new(), next: 0 }
-    }
+/// Opens the door, with its desk behind it.
+pub(crate) fn open(listener: Listener) -> (Door, Desk) {
+    let (asking, asked) = mpsc::channel(CONNECTIONS_MAX);
+    (Door { listener, asking }, Desk { asked, waiting: Vec::new(), next: 0 })
+}
 
+impl Door {
     /// Where it is.
     pub fn address(&self) -> std::net::SocketAddr {
         self.listener.address()
@@ -94,11 +99,13 @@ impl Door {
             }
         }
     }
+}
 
+impl Desk {
     /// The next request. Safe to drop while waiting.
     pub async fn ask(&mut self) -> (RequestId, OwnedRequest) {
         loop {
-            // The door itself holds a sender, so the channel never ends.
+            // The door holds a sender as long as the desk stands, so the channel never ends.
             let Some(Asked { request, answer }) = self.asked.recv().await else { return std::future::pending().await };
             self.waiting.retain(|(_, answer)| !answer.is_closed());
             if answer.is_closed() {

@@ -15,7 +15,7 @@
 //! | `air`, `clock`, `console` | simulated Wi-Fi; a clock that can jump; lines in and out |
 //! | `environment` | settings from environment variables, files read |
 //!
-//! ```no_run
+//! ```
 //! use sim_device::{End, Parts, run};
 //! use tokio::io::{AsyncBufReadExt as _, BufReader, duplex, split};
 //!
@@ -42,14 +42,15 @@
 mod air;
 mod clock;
 mod console;
-
+mod enroll;
 pub mod environment;
+mod errands;
 mod http;
 mod mqtt;
 mod net;
 mod queue;
 mod shell;
-
+mod sntp;
 mod store;
 mod tls;
 
@@ -64,10 +65,12 @@ pub mod limits {
     pub use crate::air::NETWORKS_MAX;
     pub use crate::clock::{QUIET, QUIET_ANSWER, QUIET_BACKOFF};
     pub use crate::console::{LINE_LIMIT, UNREAD_LIMIT};
+    pub use crate::errands::LINGERING_MAX;
     pub use crate::http::{BODY_READ_LIMIT, CONNECTION_LIMIT, CONNECTIONS_MAX, HEAD_BYTES_MAX, HEAD_LIMIT};
     pub use crate::mqtt::{LAST_WORDS_LIMIT, LINGER_LIMIT, UNSENT_LIMIT};
     pub use crate::net::ADDRESSES_MAX;
     pub use crate::queue::READINGS_MAX;
-
+    pub use crate::shell::LAST_LINES_LIMIT;
+    pub use crate::sntp::{SYNC_LIMIT, TRY_EVERY};
     pub use crate::store::FILE_LIMIT;
 }

@@ -12,7 +12,7 @@ use std::pin::Pin;
 use std::task::{Context, Poll, Waker};
 use std::time::Duration;
 use tokio::io::{AsyncRead, AsyncReadExt as _, AsyncWrite, AsyncWriteExt as _, ReadBuf};
-use tokio::time::{Instant, Sleep, sleep, timeout};
+use tokio::time::{Sleep, sleep, timeout};
 
 /// Bytes that wait for a broker that does not read; more end the connection.
 pub const UNSENT_LIMIT: usize = 256 * 1024;
@@ -66,13 +66,13 @@ impl Link {
             return;
         }
         self.unsent.extend(bytes);
-        self.poll_write(&mut Context::from_waker(Waker::noop()));
+        let _ = self.poll_write(&mut Context::from_waker(Waker::noop()));
     }
 
     /// The bytes that come next, or why none will. Safe to drop while waiting.
     pub async fn receive(&mut self) -> Result<&[u8], NetFailure> {
         let read = poll_fn(|cx| {
-            self.poll_write(cx);
+            let _ = self.poll_write(cx);
             let mut buffer = ReadBuf::new(&mut self.chunk[..]);
             match Pin::new(&mut self.stream).poll_read(cx, &mut buffer) {
                 Poll::Ready(Ok(())) if !buffer.filled().is_empty() => return Poll::Ready(Ok(buffer.filled().len())),
@@ -135,21 +135,6 @@ impl Link {
             }
             other => other.map(drop),
         }
-    }
-}
-
-/// The moment the line was last used, for the clock's quiet times.
-#[derive(Clone, Copy, Debug)]
-pub(crate) struct Activity(Instant);
-
-impl Activity {
-    pub fn now() -> Activity {
-        Activity(Instant::now())
-    }
-
-    /// When it will have been quiet for so long.
-    pub fn quiet_for(self, d: Duration) -> Instant {
-        self.0 + d
     }
 }
 

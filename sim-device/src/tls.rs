@@ -27,17 +27,12 @@ use webpki::{EndEntityCert, KeyUsage};
 use x509_parser::prelude::{FromDer, X509Certificate};
 
 /// The one crypto provider, ring, shared by every connection; it never changes.
-static PROVIDER: LazyLock<Arc<CryptoProvider>> = LazyLock::new(|| Arc::new(rustls::crypto::ring::default_provider()));
+pub(crate) static PROVIDER: LazyLock<Arc<CryptoProvider>> = LazyLock::new(|| Arc::new(rustls::crypto::ring::default_provider()));
 /// The system's roots, read once: they are some hundred KiB, too many for each twin to have its own.
 static SYSTEM_ROOTS: LazyLock<Arc<Anchors>> = LazyLock::new(|| {
     let found = rustls_native_certs::load_native_certs();
     Arc::new(Anchors::of(found.certs.into_iter()))
 });
-
-/// The provider that every signature of this crate is checked with.
-pub(crate) fn provider() -> &'static Arc<CryptoProvider> {
-    &PROVIDER
-}
 
 /// What one TLS connection is to be.
 pub(crate) struct Terms<'a> {
