@@ -18,23 +18,31 @@ use rustls::pki_types::pem::PemObject as _;
 use rustls::pki_types::{PrivateKeyDer, PrivatePkcs8KeyDer};
 use std::error::Error as _;
 use std::io;
-use tokio::time::timeout;
+use std::time::Duration;
+use tokio::time::{sleep, timeout};
 
-/// A key (PKCS#8 PEM) and the CSR (PEM) that it signed, with CN = device id and nothing else asked for.
+/// How long after the system had no random numbers for a key it is asked again.
+const KEY_AGAIN: Duration = Duration::from_secs(1);
+
+/// A key (the one given, or a new one on P-256 in PKCS#8 PEM) and the CSR (PEM) that it signed, with CN = device id and nothing else asked for.
 ///
 /// # Errors
 /// The given key cannot be used; one line, no part of the key in it.
-pub(crate) fn make_csr(device_id: &str, key: Option<&Secret>) -> Result<(Secret, String), NetFailure> {
-    let bad = |why: String| failure(NetFailureKind::BadIdentity, why);
-    let key = match key {
-        None => KeyPair::generate().map_err(|e| bad(format!("could not make a key: {e}")))?,
-        Some(pem) => read_key(pem.expose()).ok_or_else(|| bad("the device's key cannot be read".to_owned()))?,
+pub(crate) async fn make_csr(device_id: &str, given: Option<&Secret>) -> Result<(Secret, String), String> {
+    let key = match given {
+        Some(pem) => read_key(pem.expose()).ok_or("the device's key cannot be read")?,
+        None => loop {
+            match KeyPair::generate() {
+                Ok(key) => break key,
+                Err(_) => sleep(KEY_AGAIN).await,
+            }
+        },
     };
     let mut params = CertificateParams::default();
     params.distinguished_name = DistinguishedName::new();
     params.distinguished_name.push(DnType::CommonName, device_id);
-    let csr = params.serialize_request(&key).and_then(|csr| csr.pem()).map_err(|e| bad(format!("could not make a CSR: {e}")))?;
-    Ok((Secret::new(key.serialize_pem()), csr))
+    let csr = params.serialize_request(&key).and_then(|csr| csr.pem()).map_err(|e| format!("could not make a CSR: {e}"))?;
+    Ok((given.cloned().unwrap_or_else(|| Secret::new(key.serialize_pem())), csr))
 }
 
 /// Reads PKCS#8, or SEC1 (`EC PRIVATE KEY`) of P-256.
@@ -186,9 +194,9 @@ j8xY4EaHXT4BYsZUtlGXpGyynNKLzEVz/g==
 -----END EC PRIVATE KEY-----
 ";
 
-    #[test]
-    fn the_csr_carries_the_name_and_the_key_and_asks_for_nothing() {
-        let (key, csr) = make_csr("device_0070", None).unwrap();
+    #[tokio::test]
+    async fn the_csr_carries_the_name_and_the_key_and_asks_for_nothing() {
+        let (key, csr) = make_csr("device_0070", None).await.unwrap();
         let der = pem(&csr);
         let (_, parsed) = x509_parser::certification_request::X509CertificationRequest::from_der(&der).unwrap();
         let info = &parsed.certification_request_info;
@@ -204,10 +212,10 @@ j8xY4EaHXT4BYsZUtlGXpGyynNKLzEVz/g==
         ));
     }
 
-    #[test]
-    fn a_given_key_is_used_and_rubbish_refused_without_showing_it() {
-        let (key, first) = make_csr("a", None).unwrap();
-        let (again, second) = make_csr("a", Some(&key)).unwrap();
+    #[tokio::test]
+    async fn a_given_key_is_used_and_rubbish_refused_without_showing_it() {
+        let (key, first) = make_csr("a", None).await.unwrap();
+        let (again, second) = make_csr("a", Some(&key)).await.unwrap();
         assert_eq!(again, key);
         let spki = |csr: &str| {
             let der = pem(csr);
@@ -215,11 +223,10 @@ j8xY4EaHXT4BYsZUtlGXpGyynNKLzEVz/g==
             parsed.certification_request_info.subject_pki.raw.to_vec()
         };
         assert_eq!(spki(&first), spki(&second));
-        let e = make_csr("a", Some(&Secret::new("hush-hush"))).unwrap_err();
-        assert_eq!(e.kind, NetFailureKind::BadIdentity);
-        assert!(!e.text.contains("hush"));
-        let (sec1, _) = make_csr("a", Some(&Secret::new(SEC1))).unwrap();
-        assert!(sec1.expose().contains("BEGIN PRIVATE KEY"), "SEC1 becomes PKCS#8");
+        let e = make_csr("a", Some(&Secret::new("hush-hush"))).await.unwrap_err();
+        assert!(!e.contains("hush"), "{e}");
+        let (sec1, _) = make_csr("a", Some(&Secret::new(SEC1))).await.unwrap();
+        assert_eq!(sec1.expose(), SEC1);
     }
 
     #[test]

@@ -14,6 +14,8 @@ pub(crate) enum Errand {
     Join,
     /// Asking the time server.
     SyncTime,
+    /// Making a CSR.
+    Csr,
     /// Asking the CA.
     Post,
     /// Opening the broker's stream.

@@ -131,7 +131,7 @@ Then, from another terminal, as an app would do it:
 Plain MQTT, without a CA:
   MQTT_HOST=127.0.0.1 MQTT_PORT=1883 sim-device
 
-Environment variables (other spellings in parentheses; a setting saved on the console wins or loses as `show` says):
+Environment variables (other spellings in parentheses); they win over what is saved on the console:
 ",
     );
     for setting in SETTINGS {

@@ -144,7 +144,7 @@ enum Fact {
     Joined(String, [u8; 4]),
     WifiDown(WifiFailure),
     TimeSynced(Result<UnixTime, String>),
-    CsrMade(Secret, String),
+    CsrMade(Result<(Secret, String), String>),
     CaReplied(Reply),
     CaFailed(NetFailure),
     Connected(Link),
@@ -163,7 +163,7 @@ impl<'a, R: AsyncRead + Unpin, W: AsyncWrite + Unpin> Powered<'a, R, W> {
             environment: around.parts.environment.clone(),
             seed: around.parts.seed.wrapping_add(boot),
             signatures: &RingSignatures,
-            version: env!("CARGO_PKG_VERSION").to_owned(),
+            version: env!("CARGO_PKG_VERSION"),
             simulated: true,
         });
         Powered {
@@ -237,7 +237,8 @@ impl<'a, R: AsyncRead + Unpin, W: AsyncWrite + Unpin> Powered<'a, R, W> {
                 if let (Some(deadline), Some(_)) = (deadline, jump_at.filter(|at| *at <= Instant::now())) {
                     let ahead = deadline.at.since(self.clock.now());
                     if !ahead.is_zero() {
-                        self.jump(ahead);
+                        self.clock.jump(ahead);
+                        self.report(&Report::ClockJumped { ms: u64::try_from(ahead.as_millis()).unwrap_or(u64::MAX) });
                         self.active = Instant::now();
                     }
                 }
@@ -274,7 +275,12 @@ impl<'a, R: AsyncRead + Unpin, W: AsyncWrite + Unpin> Powered<'a, R, W> {
                 device.handle(now, Input::TimeSynced(Err(())));
                 self.say('W', &format!("no time: {why}"));
             }
-            Fact::CsrMade(key, csr) => device.handle(now, Input::CsrMade { key, csr }),
+            Fact::CsrMade(Ok((key, csr))) => device.handle(now, Input::CsrMade { key, csr }),
+            Fact::CsrMade(Err(why)) => {
+                self.say('E', &why);
+                // No key is never the key that was given: the device takes it for a failure, and tries again later.
+                self.device.handle(now, Input::CsrMade { key: Secret::new(""), csr: String::new() });
+            }
             Fact::CaReplied((status, body)) => device.handle(now, Input::CaReplied { status, body: &body }),
             Fact::CaFailed(why) => device.handle(now, Input::CaFailed(&why)),
             Fact::Connected(link) => {
@@ -356,10 +362,9 @@ impl<'a, R: AsyncRead + Unpin, W: AsyncWrite + Unpin> Powered<'a, R, W> {
             Output::SyncTime { host } => {
                 self.errands.restart(Errand::SyncTime, async move { Fact::TimeSynced(sntp::ask(net, host).await) });
             }
-            Output::MakeCsr { device_id, key } => self.facts.push_back(match make_csr(&device_id, key.as_ref()) {
-                Ok((key, csr)) => Fact::CsrMade(key, csr),
-                Err(why) => Fact::CaFailed(why),
-            }),
+            Output::MakeCsr { device_id, key } => {
+                self.errands.restart(Errand::Csr, async move { Fact::CsrMade(make_csr(&device_id, key.as_ref()).await) });
+            }
             Output::PostCsr(wish) => self.errands.restart(Errand::Post, async move {
                 match post(net, wish, date).await {
                     Ok(reply) => Fact::CaReplied(reply),
@@ -389,7 +394,8 @@ impl<'a, R: AsyncRead + Unpin, W: AsyncWrite + Unpin> Powered<'a, R, W> {
                     });
                 }
             }
-            Output::JumpClock(by) => self.jump(by),
+            // The device says this one itself.
+            Output::JumpClock(by) => self.clock.jump(by),
             Output::Air(change) => {
                 let gone = self.around.air.change(change);
                 if gone.is_some() && gone == self.joined {
@@ -442,11 +448,6 @@ impl<'a, R: AsyncRead + Unpin, W: AsyncWrite + Unpin> Powered<'a, R, W> {
             Some(nth) => ControlFlow::Break(Ending::End(End::PowerCut { write, nth })),
             None => ControlFlow::Continue(()),
         }
-    }
-
-    fn jump(&mut self, by: Duration) {
-        self.clock.jump(by);
-        self.report(&Report::ClockJumped { ms: u64::try_from(by.as_millis()).unwrap_or(u64::MAX) });
     }
 
     fn report(&mut self, report: &Report) {
