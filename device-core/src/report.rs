@@ -6,6 +6,8 @@
 use crate::state::State;
 use crate::time::{Instant, UnixTime};
 use alloc::string::String;
+use alloc::vec;
+use alloc::vec::Vec;
 use core::fmt::Write as _;
 
 /// The longest line, in bytes; what does not fit is cut.
@@ -26,13 +28,24 @@ macro_rules! vocabulary {
 
         impl Report {
             /// The whole vocabulary.
-            pub const WORDS: &'static [Word] = &[ $( Word { name: $name, story: vocabulary!(@story $story), example: concat!($tag, ": ", $example) } ),* ];
+            pub const WORDS: &'static [Word] = &[ $( Word { name: $name, story: vocabulary!(@story $story), example: concat!($tag, ": ", $example), fields: &[$(stringify!($field)),*] } ),* ];
 
             /// This report's row in the vocabulary.
             pub fn word(&self) -> &'static Word {
                 enum Place { $( $variant ),* }
                 let place = match self { $( Report::$variant { .. } => Place::$variant ),* };
                 &Self::WORDS[place as usize]
+            }
+
+            /// Its fields by name, each as the console writes it at the end of a line.
+            pub fn fields(&self) -> Vec<(&'static str, String)> {
+                match self {
+                    $( Report::$variant { $($field),* } => vec![ $( (stringify!($field), {
+                        let mut out = String::new();
+                        $field.write(&mut out, Extent::Tail);
+                        out
+                    }) ),* ], )*
+                }
             }
 
             /// The line, without a line end.
@@ -215,6 +228,8 @@ pub struct Word {
     pub story: bool,
     /// An example line, without level and time: `mqtt: Connected to broker (session_present=0)`.
     pub example: &'static str,
+    /// The names of its fields, in snake_case.
+    pub fields: &'static [&'static str],
 }
 
 /// A log line taken apart.
