@@ -98,6 +98,10 @@ impl Testbed {
     pub async fn broker(&mut self, act: BrokerAct) -> Result<(), ActError> {
         unimplemented!()
     }
+    /// Publishes an order for this trial's device on `devices/<id>/command`, QoS 1; done when the broker has it.
+    pub async fn order(&mut self, payload: &[u8]) -> Result<(), ActError> {
+        unimplemented!()
+    }
     /// The CA lies like this from now on (in place of the lies before).
     pub fn misbehave(&mut self, lies: &[Lie]) {
         unimplemented!()
