@@ -9,6 +9,8 @@ pub mod exit;
 pub mod golden;
 pub mod invariant;
 pub mod link;
+pub mod matrix;
+pub mod pattern;
 pub mod report;
 pub mod scenario;
 pub mod script;

@@ -1,19 +1,43 @@
 //! A scenario, checked: what is to be done, in which surroundings, and what must be seen.
+//!
+//! Text to scenario, one direction: `yaml` (text to nodes that know their place) → `matrix` (one document for each row) → `check`
+//! (nodes to types through `typed`, `header` and `step`) → [`Scenario`]. Mistakes on the way are [`problem::Problem`]s; `load` shows
+//! them together.
+
+mod check;
+pub mod header;
+mod load;
+pub mod manual;
+pub mod problem;
+pub mod schema;
+pub mod typed;
+pub mod value;
+pub mod yaml;
+
+pub use load::{File, FindError, find, load, read};
+pub use manual::manual;
+pub use problem::Diagnostics;
 
 use crate::step::{Act, Watch};
+use header::{BrokerSpec, CaSpec, Capability, ClockMode, DeviceSpec, Network, TimeSpec};
+use std::fmt;
 use std::path::PathBuf;
+use std::sync::Arc;
 use std::time::Duration;
+
+/// The limit of a trial whose scenario names none, in device time.
+pub const WITHIN_DEFAULT: Duration = Duration::from_secs(120);
 
 /// Makes a fresh watch for each trial.
 pub struct MakeWatch(pub Box<dyn Fn() -> Box<dyn Watch> + Send + Sync>);
 
-impl std::fmt::Debug for MakeWatch {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+impl fmt::Debug for MakeWatch {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(&(self.0)().describe())
     }
 }
 
-/// A scenario file, loaded and checked, before its matrix is multiplied out.
+/// One row of a scenario file, loaded and checked.
 #[derive(Debug)]
 pub struct Scenario {
     /// `name:`.
@@ -22,12 +46,41 @@ pub struct Scenario {
     pub path: PathBuf,
     /// SHA-256 of the file's bytes, hex.
     pub sha256: String,
+    /// The row of the matrix, such as `mqtt=v5,tls=1.3`; empty without a matrix.
+    pub row: String,
+    /// `device:`.
+    pub device: DeviceSpec,
+    /// `broker:`. `exclusive` is set where a step stops or kills it.
+    pub broker: BrokerSpec,
+    /// `ca:`.
+    pub ca: CaSpec,
+    /// `time:`.
+    pub time: TimeSpec,
+    /// `air:`, or the one network that is there when nothing is said.
+    pub air: Vec<Network>,
+    /// `clock:`.
+    pub clock: ClockMode,
+    /// `targets:`; none: every target.
+    pub targets: Option<Vec<String>>,
+    /// What the target must be able to do: the file's `needs` and those of its steps, sorted.
+    pub needs: Vec<Capability>,
     /// The steps, in order.
     pub steps: Vec<StepAt>,
     /// `never:`: expectations that no event of the whole trial may meet.
     pub never: Vec<Never>,
     /// `within:`: the limit of the whole trial, device time.
     pub within: Duration,
+    origin: Arc<check::Origin>,
+}
+
+impl Scenario {
+    /// The same scenario for this device: its id stands wherever the file says `${device}`.
+    ///
+    /// # Errors
+    /// When the id makes a mistake of the file, which an id of 1–64 of `A-Za-z0-9_-` does not.
+    pub fn for_device(&self, device_id: &str) -> Result<Scenario, Diagnostics> {
+        self.origin.scenario(device_id)
+    }
 }
 
 /// A step and where it stands in the file.

@@ -1,8 +1,15 @@
 //! The scenario language: one file a verb. A verb acts on the testbed, watches the tape, or both.
 
 use crate::event::{Event, Source};
+use crate::scenario::MakeWatch;
+use crate::scenario::header::Capability;
+use crate::scenario::problem::Problem;
+use crate::scenario::typed;
+use crate::scenario::yaml::Node;
 use crate::testbed::{ActError, Testbed};
 use async_trait::async_trait;
+use schemars::{JsonSchema, Schema, SchemaGenerator};
+use serde::de::DeserializeOwned;
 use std::fmt::Debug;
 use std::time::Duration;
 
@@ -40,3 +47,109 @@ pub enum Progress {
     /// Never will be: the device failed, for this reason.
     Failed(String),
 }
+
+/// What a step means, once it has been read.
+#[derive(Debug, Default)]
+pub struct Meaning {
+    /// What it does.
+    pub act: Option<Box<dyn Act>>,
+    /// What it expects.
+    pub watch: Option<MakeWatch>,
+    /// The golden it compares with.
+    pub snapshot: Option<String>,
+    /// What the target must be able to do.
+    pub needs: Vec<Capability>,
+}
+
+impl Meaning {
+    fn act(act: impl Act + 'static) -> Meaning {
+        Meaning { act: Some(Box::new(act)), ..Meaning::default() }
+    }
+    fn watch<W: Watch + 'static>(make: impl Fn() -> W + Send + Sync + 'static) -> Meaning {
+        Meaning::default().then(make)
+    }
+    fn then<W: Watch + 'static>(self, make: impl Fn() -> W + Send + Sync + 'static) -> Meaning {
+        Meaning { watch: Some(MakeWatch(Box::new(move || Box::new(make())))), ..self }
+    }
+    fn needs(self, needs: &[Capability]) -> Meaning {
+        Meaning { needs: needs.to_vec(), ..self }
+    }
+}
+
+/// A verb of the language. The type is what stands under the verb in YAML; its doc comment is the verb's manual.
+pub trait Verb: DeserializeOwned + JsonSchema {
+    /// The word.
+    const NAME: &'static str;
+    /// Steps that show its use, as they stand in a file.
+    const EXAMPLE: &'static str;
+    /// What it means.
+    ///
+    /// # Errors
+    /// What serde cannot check, in two lines: what was met, and what to write instead.
+    fn mean(self) -> Result<Meaning, String>;
+}
+
+/// A verb, without its type.
+#[derive(Clone, Copy, Debug)]
+pub struct Word {
+    /// The word.
+    pub name: &'static str,
+    /// Steps that show its use.
+    pub example: &'static str,
+    /// Reads what stands under it.
+    pub read: fn(&Node) -> Result<Meaning, Vec<Problem>>,
+    /// The schema of what stands under it.
+    pub schema: fn(&mut SchemaGenerator) -> Schema,
+}
+
+const fn word<V: Verb>() -> Word {
+    fn read<V: Verb>(node: &Node) -> Result<Meaning, Vec<Problem>> {
+        typed::read::<V>(node)?.mean().map_err(|message| {
+            let (met, help) = message.split_once('\n').unwrap_or((&message, ""));
+            vec![Problem::new(node.at.clone(), met, help)]
+        })
+    }
+    fn schema<V: Verb>(generator: &mut SchemaGenerator) -> Schema {
+        generator.subschema_for::<V>()
+    }
+    Word { name: V::NAME, example: V::EXAMPLE, read: read::<V>, schema: schema::<V> }
+}
+
+/// Declares the verbs: module and type, in the order in which the manual lists them.
+macro_rules! verbs {
+    ($($module:ident :: $verb:ident)*) => {
+        $(mod $module;)*
+        /// Every verb.
+        pub const VERBS: &[Word] = &[$(word::<$module::$verb>()),*];
+    };
+}
+
+pub mod expect;
+
+verbs! {
+    power_on::PowerOn
+    power_off::PowerOff
+    power_cycle::PowerCycle
+    provision::Provision
+    http::Http
+    wait_for::WaitFor
+    expect_none::ExpectNone
+    broker::Broker
+    ca::Ca
+    clock::Clock
+    delay::Delay
+    telemetry::Telemetry
+    order::Order
+    command::Command
+    wait_serial::WaitSerial
+    write_serial::WriteSerial
+    snapshot::Snapshot
+}
+
+/// The verb of that name.
+pub fn verb(name: &str) -> Option<&'static Word> {
+    VERBS.iter().find(|word| word.name == name)
+}
+
+/// How long an expectation may take when it does not say.
+pub const WITHIN_DEFAULT: Duration = Duration::from_secs(10);

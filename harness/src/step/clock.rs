@@ -1,0 +1,60 @@
+//! `clock`: the device clock jumps, and the date changes.
+
+use super::{Act, Meaning, Verb};
+use crate::scenario::header::Capability;
+use crate::scenario::value::{Date, Period};
+use crate::testbed::{ActError, Testbed};
+use async_trait::async_trait;
+use schemars::JsonSchema;
+use serde::Deserialize;
+
+/// Changes the device's time. Simulated targets only, but for `set`.
+#[derive(Clone, Copy, Debug, Deserialize, JsonSchema)]
+#[serde(rename_all = "kebab-case")]
+pub enum Clock {
+    /// Whether the device clock may jump over the device's own waits from now on.
+    Skip(Skip),
+    /// The device clock jumps forward by so much: `jump: 60d`.
+    Jump(Period),
+    /// The time server and the CA tell this date from now on; the device learns it when it next asks, at the latest when it boots.
+    Set(Date),
+}
+
+/// Whether waits are jumped over.
+#[derive(Clone, Copy, Debug, Deserialize, JsonSchema)]
+#[serde(rename_all = "kebab-case")]
+pub enum Skip {
+    /// They are.
+    On,
+    /// They are not.
+    Off,
+}
+
+impl Verb for Clock {
+    const NAME: &'static str = "clock";
+    const EXAMPLE: &'static str = "- power-on: {}\n- clock: { skip: on }\n- clock: { jump: 60d }\n- clock: { set: \"2031-01-01T00:00:00Z\" }";
+    fn mean(self) -> Result<Meaning, String> {
+        let needs: &[_] = if matches!(self, Clock::Set(_)) { &[] } else { &[Capability::ClockJump] };
+        Ok(Meaning::act(self).needs(needs))
+    }
+}
+
+#[async_trait]
+impl Act for Clock {
+    async fn act(&self, testbed: &mut Testbed) -> Result<(), ActError> {
+        match self {
+            Clock::Skip(Skip::On) => testbed.command("clock skip on").await,
+            Clock::Skip(Skip::Off) => testbed.command("clock skip off").await,
+            Clock::Jump(by) => testbed.jump_clock(by.0).await,
+            Clock::Set(Date::At(unix)) => {
+                testbed.set_date(*unix);
+                Ok(())
+            }
+            Clock::Set(Date::Now) => {
+                let now = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH);
+                testbed.set_date(now.map_or(0, |since| i64::try_from(since.as_secs()).unwrap_or(i64::MAX)));
+                Ok(())
+            }
+        }
+    }
+}
