@@ -224,6 +224,8 @@ fn forms(secret: &[u8]) -> Vec<String> {
         forms.push(json);
         forms.push(text.encode_utf16().map(ascii_json).collect());
         forms.push(text.escape_debug().to_string());
+        let debug = format!("{text:?}");
+        forms.push(debug[1..debug.len() - 1].to_owned());
         forms.push(text.escape_default().to_string());
         forms.push(text.escape_unicode().to_string());
         // As `device_core::report` writes a word: brackets and blanks cannot end it.
@@ -251,8 +253,8 @@ fn forms(secret: &[u8]) -> Vec<String> {
         forms.push(list("", &|b| format!("{prefix}{b:02x}")));
         forms.push(list("", &|b| format!("{prefix}{b:02X}")));
     }
-    // What stays as it is differs between encoders: RFC 3986's unreserved, JavaScript's, and path segments'.
-    for kept in ["-._~", "-_.!~*'()", "-._~!$&'()*+,;=:@", "*-._"] {
+    // What stays as it is differs between encoders: letters only, RFC 3986's unreserved, JavaScript's, path segments', forms'.
+    for kept in ["", "-._~", "-_.!~*'()", "-._~!$&'()*+,;=:@", "*-._"] {
         let keep = |b: u8| b.is_ascii_alphanumeric() || kept.as_bytes().contains(&b);
         for blank in ["%20", "+"] {
             let encode = |upper: bool| {

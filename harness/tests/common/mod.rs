@@ -1,5 +1,7 @@
 //! Scenarios built by hand, and a runner that needs no testbed.
 
+#![allow(dead_code, reason = "no test file uses all of it")]
+
 use harness::event::{Event, Source, What};
 use harness::scenario::{MakeWatch, Never, Scenario, StepAt};
 use harness::script::{Action, Script};
@@ -87,7 +89,6 @@ pub fn act_and_wait(from: Source, text: &'static str) -> StepAt {
 }
 
 /// A step that compares the story.
-#[allow(dead_code, reason = "not every test file has goldens")]
 pub fn snapshot(name: &str) -> StepAt {
     StepAt { snapshot: Some(name.into()), ..step("snapshot", None) }
 }
@@ -105,7 +106,6 @@ pub fn scenario(steps: Vec<StepAt>) -> Scenario {
 }
 
 /// The scenario, in which this must never be said on the device's console.
-#[allow(dead_code, reason = "not every test file forbids something")]
 pub fn never(mut scenario: Scenario, text: &'static str) -> Scenario {
     let says = Says { from: vec![Source::Device], text, within: Duration::ZERO, time_up: TimeUp::TooLate };
     scenario.never.push(Never { line: 2, watch: MakeWatch(Box::new(move || Box::new(says.clone()))) });
