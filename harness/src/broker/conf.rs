@@ -1,20 +1,12 @@
 //! What a broker is to be, and Mosquitto's configuration files for it.
 
+use crate::ca::pki::Identity;
 use base64::prelude::{BASE64_STANDARD, Engine};
 use device_core::config::{Security, TlsVersions};
 use device_core::secret::Secret;
 use sha2::{Digest, Sha512};
 use std::path::Path;
 use std::sync::atomic::{AtomicU64, Ordering};
-
-/// A certificate with its key, of a server or of an operator's client.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Identity {
-    /// Leaf first, PEM.
-    pub chain_pem: String,
-    /// Its private key, PEM.
-    pub key_pem: Secret,
-}
 
 /// A user with a password.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -55,7 +47,7 @@ pub enum Storage {
 }
 
 /// What a broker is to be. One listener, on loopback, on a port of its own.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug)]
 pub struct BrokerSpec {
     /// Plain: anonymous unless there are users. Server TLS: the same, over TLS. Mutual TLS: a client certificate of `client_ca` is
     /// demanded and its CN is the user name.

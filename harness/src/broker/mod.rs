@@ -11,7 +11,7 @@ mod mosquitto;
 pub mod process;
 pub mod tap;
 
-pub use conf::{Acl, BrokerSpec, Identity, Storage, User};
+pub use conf::{Acl, BrokerSpec, Storage, User};
 pub use log::{Forward, Lines, Log};
 pub use mosquitto::{Mosquitto, READY_WITHIN};
 pub use tap::{Login, Tap, Tls};

@@ -4,8 +4,8 @@
 //! over a restart of a broker that stores, nothing is missed; after one that does not, it subscribes again, and what is published
 //! before that is missed ([`Tap::ready`] tells when). Its client id begins with [`TAP`].
 
-use super::conf::Identity;
 use super::{BrokerError, Endpoint};
+use crate::ca::pki::Identity;
 use crate::event::{MqttMessage, Source, What};
 use crate::trace::tape::Tape;
 use device_core::secret::Secret;

@@ -1,0 +1,458 @@
+//! Each broker does what the scenarios count on: the same trials against an installed Mosquitto and the bundled one.
+//!
+//! `HARNESS_CI=1` makes a broker that is not there a failure; otherwise its trials are listed as ignored.
+#![expect(clippy::unwrap_used, reason = "a trial's panic is its verdict")]
+
+use device_core::config::{Security, TlsVersions};
+use device_core::secret::Secret;
+use harness::broker::tap::TAP;
+use harness::broker::{Acl, Backend, Broker, BrokerSpec, Choice, Lines, Login, Started, Storage, Tap, Tls, User};
+use harness::ca::pki::{Identity, Pki, ServerSpec};
+use harness::child;
+use harness::event::{Event, MqttMessage, Source, What};
+use harness::trace::redact::Redactor;
+use harness::trace::tape::Tape;
+use libtest_mimic::{Arguments, Failed, Trial};
+use rumqttc::v5::mqttbytes::QoS;
+use rumqttc::v5::mqttbytes::v5::{ConnectReturnCode, Packet};
+use rumqttc::v5::{AsyncClient, ConnectionError, EventLoop, MqttOptions};
+use std::future::Future;
+use std::io::{BufRead, BufReader};
+use std::path::Path;
+use std::pin::Pin;
+use std::process::{Command, ExitCode, Stdio};
+use std::time::{Duration, Instant};
+use tokio::sync::mpsc::Receiver;
+
+/// No trial waits longer for anything.
+const PATIENCE: Duration = Duration::from_secs(10);
+/// The hidden role of a harness that starts a broker and is then killed.
+const VICTIM: &str = "__victim";
+
+type Scene = fn(Choice) -> Pin<Box<dyn Future<Output = ()>>>;
+
+macro_rules! scenes {
+    ($($name:ident),* $(,)?) => { [$((stringify!($name), (|choice| Box::pin($name(choice))) as Scene)),*] };
+}
+
+fn main() -> ExitCode {
+    child::answer_hidden_roles();
+    let mut arguments = std::env::args().skip(1);
+    if arguments.next().as_deref() == Some(VICTIM) {
+        run(victim(arguments.next().unwrap().parse().unwrap()));
+        return ExitCode::FAILURE;
+    }
+    let arguments = Arguments::from_args();
+    let scenes = scenes![
+        a_certificate_is_demanded_and_its_name_is_the_user,
+        a_certificate_of_another_authority_is_refused,
+        devices_keep_to_their_own_topics,
+        server_tls_takes_passwords,
+        plain_takes_passwords_or_everybody,
+        only_the_tls_versions_asked_for_are_spoken,
+        a_kill_keeps_what_was_stored_at_each_change,
+        a_stop_keeps_what_is_stored_on_stop,
+        a_broker_without_storage_forgets,
+        two_brokers_do_not_meet,
+        the_tap_comes_back_after_a_kill,
+        a_bad_file_is_said_in_the_brokers_own_words,
+        dropped_nothing_is_left,
+        killed_the_harness_leaves_nothing,
+    ];
+    let must = std::env::var_os("HARNESS_CI").is_some();
+    let mut trials = Vec::new();
+    for choice in [Choice::Process, Choice::Bundled] {
+        let absent = run(choice.start(BrokerSpec::plain())).err();
+        if let Some(why) = &absent {
+            eprintln!("{choice}: {why}");
+        }
+        for (name, scene) in scenes {
+            let choice = choice.clone();
+            let trial = Trial::test(format!("{choice}::{name}"), move || {
+                let done = std::panic::catch_unwind(|| run(scene(choice)));
+                done.map_err(|panic| Failed::from(panic.downcast_ref::<String>().cloned().unwrap_or_default()))
+            });
+            trials.push(trial.with_ignored_flag(absent.is_some() && !must));
+        }
+    }
+    trials.push(Trial::test("auto_says_which_and_why", || {
+        run(auto_says_which_and_why());
+        Ok(())
+    }));
+    let conclusion = libtest_mimic::run(&arguments, trials);
+    child::finish();
+    conclusion.exit_code()
+}
+
+/// Each trial has a runtime of its own; nothing takes longer than this.
+fn run<T>(what: impl Future<Output = T>) -> T {
+    let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build().unwrap();
+    runtime.block_on(async { tokio::time::timeout(6 * PATIENCE, what).await.expect("the trial takes too long") })
+}
+
+// ---- what the scenes share
+
+struct World {
+    pki: Pki,
+    server: Identity,
+    operator: Identity,
+}
+
+impl World {
+    fn new() -> World {
+        let now = std::time::SystemTime::UNIX_EPOCH.elapsed().unwrap().as_secs();
+        let pki = Pki::new(i64::try_from(now).unwrap()).unwrap();
+        let server = pki.server(&ServerSpec::new(["localhost", "127.0.0.1"])).unwrap();
+        let operator = pki.client("operator").unwrap();
+        World { pki, server, operator }
+    }
+
+    fn mutual(&self) -> BrokerSpec {
+        BrokerSpec::mutual_tls(self.server.clone(), self.pki.device_ca_pem(), vec!["operator".into()])
+    }
+
+    fn login(&self, identity: Option<&Identity>) -> Login {
+        Login { user: None, tls: Some(Tls::trusting(self.pki.root_pem(), identity).unwrap()) }
+    }
+}
+
+async fn start(choice: &Choice, spec: BrokerSpec) -> Box<dyn Broker> {
+    choice.start(spec).await.unwrap().broker
+}
+
+/// Whether this login is let in.
+async fn enters(broker: &dyn Broker, login: Login) -> bool {
+    let (tape, _events) = Tape::new(Redactor::default());
+    Tap::connect(broker.endpoint(), login, &["probe".into()], &tape).await.is_ok()
+}
+
+fn with_password(name: &str, password: &str, tls: Option<Tls>) -> Login {
+    Login { user: Some((name.into(), Secret::new(password))), tls }
+}
+
+async fn tap(broker: &dyn Broker, login: Login) -> (Tap, Receiver<Event>) {
+    let (tape, events) = Tape::new(Redactor::default());
+    (Tap::connect(broker.endpoint(), login, &["#".into()], &tape).await.unwrap(), events)
+}
+
+/// The next message on the tape.
+async fn message(events: &mut Receiver<Event>) -> MqttMessage {
+    loop {
+        let event = tokio::time::timeout(PATIENCE, events.recv()).await.expect("no message came").unwrap();
+        if let What::Message(message) = event.what {
+            return message;
+        }
+    }
+}
+
+/// Waits for a line of the broker's log on a tape.
+async fn line(events: &mut Receiver<Event>, part: &str) -> String {
+    loop {
+        let event =
+            tokio::time::timeout(PATIENCE, events.recv()).await.unwrap_or_else(|_| panic!("no line with {part:?}")).unwrap();
+        match event {
+            Event { from: Source::Broker, what: What::Line(line), .. } if line.contains(part) => return line,
+            _ => {}
+        }
+    }
+}
+
+/// A plain client with a persistent session; polled by hand.
+fn client(broker: &dyn Broker, id: &str) -> (AsyncClient, EventLoop) {
+    let address = broker.endpoint().address;
+    let mut options = MqttOptions::new(id, address.ip().to_string(), address.port());
+    options.set_clean_start(false).set_session_expiry_interval(Some(600));
+    AsyncClient::new(options, 10)
+}
+
+/// Polls until this packet came, or the connection failed.
+async fn until<T>(events: &mut EventLoop, pick: impl Fn(&Packet) -> Option<T>) -> Result<T, ConnectionError> {
+    tokio::time::timeout(PATIENCE, async {
+        loop {
+            if let rumqttc::v5::Event::Incoming(packet) = events.poll().await?
+                && let Some(picked) = pick(&packet)
+            {
+                return Ok(picked);
+            }
+        }
+    })
+    .await
+    .expect("the packet never came")
+}
+
+fn connack(packet: &Packet) -> Option<(ConnectReturnCode, bool)> {
+    match packet {
+        Packet::ConnAck(answer) => Some((answer.code, answer.session_present)),
+        _ => None,
+    }
+}
+
+// ---- scenes
+
+async fn a_certificate_is_demanded_and_its_name_is_the_user(choice: Choice) {
+    let world = World::new();
+    let broker = start(&choice, world.mutual()).await;
+    let (tape, mut events) = Tape::new(Redactor::default());
+    let _log = broker.log().forward(Lines::All, &tape);
+    // Its own line about the tap is not forwarded, so a plain client connects for it to be seen.
+    assert!(enters(&*broker, world.login(Some(&world.operator))).await);
+    assert!(!enters(&*broker, world.login(None)).await, "a client without a certificate was let in");
+    line(&mut events, "peer did not return a certificate").await;
+    let mut said = String::new();
+    for line in broker.log().tail() {
+        said.push_str(&line);
+    }
+    assert!(said.contains("u'operator'"), "{said}");
+}
+
+async fn a_certificate_of_another_authority_is_refused(choice: Choice) {
+    let (world, other) = (World::new(), World::new());
+    let broker = start(&choice, world.mutual()).await;
+    assert!(!enters(&*broker, world.login(Some(&other.operator))).await);
+    // And by the other side: a tap that trusts another authority, or another certificate, does not connect.
+    assert!(!enters(&*broker, other.login(Some(&world.operator))).await);
+    let pin = |chain: &str| Login { user: None, tls: Some(Tls::pinned(chain, Some(&world.operator)).unwrap()) };
+    assert!(!enters(&*broker, pin(&other.server.chain_pem)).await);
+    assert!(enters(&*broker, pin(&world.server.chain_pem)).await);
+}
+
+async fn devices_keep_to_their_own_topics(choice: Choice) {
+    let world = World::new();
+    let broker = start(&choice, world.mutual()).await;
+    let (_tap, mut heard) = tap(&*broker, world.login(Some(&world.operator))).await;
+    let (tape, mut log) = Tape::new(Redactor::default());
+    let _log = broker.log().forward(Lines::Of("esp-1".into()), &tape);
+    let device = world.login(Some(&world.pki.client("esp-1").unwrap()));
+    let (device, _) = tap(&*broker, device).await;
+    device.publish("devices/esp-2/status", "stolen", 1, false).await.unwrap();
+    device.publish("devices/esp-1/status", "mine", 1, true).await.unwrap();
+    let mine = message(&mut heard).await;
+    assert_eq!((mine.topic.as_str(), mine.payload.as_str(), mine.qos, mine.retained), ("devices/esp-1/status", "mine", 1, true));
+    drop(device);
+    // Lines about taps are left out; what the broker says of the device by name comes.
+    broker.log().lines();
+    assert!(broker.log().tail().iter().any(|l| l.contains("Denied PUBLISH") && l.contains(TAP)));
+    assert!(log.try_recv().is_err());
+}
+
+async fn server_tls_takes_passwords(choice: Choice) {
+    let world = World::new();
+    let mut spec = BrokerSpec::server_tls(world.server.clone());
+    spec.users = vec![User { name: "alice".into(), password: Secret::new("correct horse: battery") }];
+    let broker = start(&choice, spec).await;
+    let tls = || Some(Tls::trusting(world.pki.root_pem(), None).unwrap());
+    assert!(enters(&*broker, with_password("alice", "correct horse: battery", tls())).await);
+    assert!(!enters(&*broker, with_password("alice", "wrong", tls())).await);
+    assert!(!enters(&*broker, with_password("bob", "correct horse: battery", tls())).await);
+    assert!(!enters(&*broker, Login { user: None, tls: tls() }).await);
+    assert!(!enters(&*broker, with_password("alice", "correct horse: battery", None)).await, "plain MQTT on the TLS port");
+}
+
+async fn plain_takes_passwords_or_everybody(choice: Choice) {
+    let mut spec = BrokerSpec::plain();
+    let open = start(&choice, spec.clone()).await;
+    assert!(enters(&*open, Login::default()).await);
+    spec.users = vec![User { name: "alice".into(), password: Secret::new("pw") }];
+    spec.acl = Acl::Devices { operators: vec![] };
+    let closed = start(&choice, spec).await;
+    assert!(!enters(&*closed, Login::default()).await);
+    assert!(enters(&*closed, with_password("alice", "pw", None)).await);
+}
+
+async fn only_the_tls_versions_asked_for_are_spoken(choice: Choice) {
+    use rustls::version::{TLS12, TLS13};
+    let world = World::new();
+    for (tls, spoken) in
+        [(TlsVersions::Only12, [true, false]), (TlsVersions::Only13, [false, true]), (TlsVersions::Both, [true, true])]
+    {
+        let broker = start(&choice, BrokerSpec { tls, ..BrokerSpec::server_tls(world.server.clone()) }).await;
+        for (version, expected) in [&TLS12, &TLS13].into_iter().zip(spoken) {
+            let connected = handshake(&*broker, world.pki.root_pem(), version).await;
+            assert_eq!(connected, expected, "{tls:?}: {version:?}");
+        }
+    }
+}
+
+/// Whether a handshake in this TLS version alone succeeds.
+async fn handshake(broker: &dyn Broker, root_pem: &str, version: &'static rustls::SupportedProtocolVersion) -> bool {
+    use rustls::pki_types::{CertificateDer, pem::PemObject};
+    let mut roots = rustls::RootCertStore::empty();
+    roots.add(CertificateDer::from_pem_slice(root_pem.as_bytes()).unwrap()).unwrap();
+    let config = rustls::ClientConfig::builder_with_provider(rustls::crypto::ring::default_provider().into())
+        .with_protocol_versions(&[version])
+        .unwrap()
+        .with_root_certificates(roots)
+        .with_no_client_auth();
+    let stream = tokio::net::TcpStream::connect(broker.endpoint().address).await.unwrap();
+    let connector = tokio_rustls::TlsConnector::from(std::sync::Arc::new(config));
+    connector.connect("localhost".try_into().unwrap(), stream).await.is_ok()
+}
+
+/// Leaves a retained message and a session with a queued message behind, ends the broker, starts it again, and tells what is left:
+/// whether the retained message, the session, and the queued message.
+async fn left_after(choice: &Choice, storage: Storage, kill: bool) -> (bool, bool, bool) {
+    let mut broker = start(choice, BrokerSpec { storage, ..BrokerSpec::plain() }).await;
+    let address = broker.endpoint().address;
+    let (sleeper, mut events) = client(&*broker, "sleeper");
+    until(&mut events, connack).await.unwrap();
+    sleeper.subscribe("devices/sleeper/#", QoS::AtLeastOnce).await.unwrap();
+    until(&mut events, |p| matches!(p, Packet::SubAck(_)).then_some(())).await.unwrap();
+    drop((sleeper, events));
+    let (waker, mut events) = client(&*broker, "waker");
+    let puback = |p: &Packet| matches!(p, Packet::PubAck(_)).then_some(());
+    waker.publish("devices/sleeper/command", QoS::AtLeastOnce, false, "wake").await.unwrap();
+    until(&mut events, puback).await.unwrap();
+    waker.publish("retained", QoS::AtLeastOnce, true, "kept").await.unwrap();
+    until(&mut events, puback).await.unwrap();
+    if kill {
+        // One more turn of the broker's loop, so that the one before it is stored.
+        waker.publish("turn", QoS::AtLeastOnce, false, "").await.unwrap();
+        until(&mut events, puback).await.unwrap();
+        broker.kill().await.unwrap();
+    } else {
+        broker.stop().await.unwrap();
+    }
+    assert!(tokio::net::TcpStream::connect(address).await.is_err(), "the broker still listens");
+    broker.start().await.unwrap();
+    assert_eq!(broker.endpoint().address, address);
+
+    let (sleeper, mut events) = client(&*broker, "sleeper");
+    let (_, session) = until(&mut events, connack).await.unwrap();
+    // Something is sure to come last.
+    sleeper.subscribe("end", QoS::AtLeastOnce).await.unwrap();
+    sleeper.subscribe("retained", QoS::AtLeastOnce).await.unwrap();
+    sleeper.publish("end", QoS::AtLeastOnce, false, "").await.unwrap();
+    let (mut retained, mut queued) = (false, false);
+    loop {
+        let topic = until(&mut events, |p| match p {
+            Packet::Publish(message) => Some(message.topic.clone()),
+            _ => None,
+        });
+        match &topic.await.unwrap()[..] {
+            b"retained" => retained = true,
+            b"devices/sleeper/command" => queued = true,
+            _ => return (retained, session, queued),
+        }
+    }
+}
+
+async fn a_kill_keeps_what_was_stored_at_each_change(choice: Choice) {
+    assert_eq!(left_after(&choice, Storage::EachChange, true).await, (true, true, true));
+}
+
+async fn a_stop_keeps_what_is_stored_on_stop(choice: Choice) {
+    assert_eq!(left_after(&choice, Storage::OnStop, false).await, (true, true, true));
+    assert_eq!(left_after(&choice, Storage::OnStop, true).await, (false, false, false));
+}
+
+async fn a_broker_without_storage_forgets(choice: Choice) {
+    assert_eq!(left_after(&choice, Storage::None, false).await, (false, false, false));
+}
+
+async fn two_brokers_do_not_meet(choice: Choice) {
+    let (one, other) = (start(&choice, BrokerSpec::plain()).await, start(&choice, BrokerSpec::plain()).await);
+    assert_ne!(one.endpoint().address, other.endpoint().address);
+    let (to_one, mut of_one) = tap(&*one, Login::default()).await;
+    let (to_other, mut of_other) = tap(&*other, Login::default()).await;
+    to_one.publish("x", "one", 0, false).await.unwrap();
+    to_other.publish("x", "other", 2, false).await.unwrap();
+    assert_eq!((message(&mut of_one).await.payload.as_str(), message(&mut of_other).await.payload.as_str()), ("one", "other"));
+}
+
+async fn the_tap_comes_back_after_a_kill(choice: Choice) {
+    for storage in [Storage::None, Storage::EachChange] {
+        let mut broker = start(&choice, BrokerSpec { storage, ..BrokerSpec::plain() }).await;
+        let (ours, mut events) = tap(&*broker, Login::default()).await;
+        broker.kill().await.unwrap();
+        // It notices, and says so, within a moment.
+        let noticed = Instant::now();
+        while ours.ready(Duration::ZERO).await.is_ok() {
+            assert!(noticed.elapsed() < PATIENCE);
+            tokio::task::yield_now().await;
+        }
+        broker.start().await.unwrap();
+        ours.ready(PATIENCE).await.unwrap();
+        ours.publish("devices/a/command", "again", 1, false).await.unwrap();
+        assert_eq!(message(&mut events).await.payload, "again");
+    }
+    let broker = start(&choice, BrokerSpec::plain()).await;
+    let (tap, _) = tap(&*broker, Login::default()).await;
+    assert!(tap.publish("devices/+/command", "x", 1, false).await.is_err());
+    assert!(tap.publish("a", "x", 3, false).await.is_err());
+}
+
+async fn a_bad_file_is_said_in_the_brokers_own_words(choice: Choice) {
+    let world = World::new();
+    let mut server = world.server.clone();
+    server.chain_pem = "no certificate".into();
+    let error = choice.start(BrokerSpec::server_tls(server)).await.unwrap_err().to_string();
+    assert!(error.contains("Unable to load server certificate") && error.contains("ended at its start"), "{error}");
+    let lacking = BrokerSpec { security: Security::MutualTls, ..BrokerSpec::server_tls(world.server) };
+    let error = choice.start(lacking).await.unwrap_err().to_string();
+    assert!(error.contains("mutual TLS needs the authority"), "{error}");
+}
+
+async fn dropped_nothing_is_left(choice: Choice) {
+    let mut broker = start(&choice, BrokerSpec { storage: Storage::EachChange, ..BrokerSpec::plain() }).await;
+    let address = broker.endpoint().address;
+    let files = files_of(&*broker);
+    assert!(Path::new(&files).is_dir());
+    broker.start().await.unwrap();
+    drop(broker);
+    assert!(!Path::new(&files).exists());
+    gone(&files, || std::net::TcpStream::connect(address).is_err()).await;
+}
+
+/// The directory of a broker's files, which it names in its log.
+fn files_of(broker: &dyn Broker) -> String {
+    let tail = broker.log().tail();
+    let conf = tail.iter().find_map(|l| l.strip_prefix("Config loaded from ")).expect("the log names the configuration");
+    conf.trim_end_matches('.').trim_end_matches("/mosquitto.conf").to_owned()
+}
+
+async fn gone(what: &str, condition: impl Fn() -> bool) {
+    let began = Instant::now();
+    while !condition() {
+        assert!(began.elapsed() < PATIENCE, "{what} is still there");
+        tokio::time::sleep(Duration::from_millis(5)).await;
+    }
+}
+
+/// A harness that starts two brokers, says where, and waits to be killed.
+async fn victim(choice: Choice) {
+    let brokers = [start(&choice, BrokerSpec::plain()).await, start(&choice, BrokerSpec::plain()).await];
+    for broker in &brokers {
+        println!("{} {}", broker.endpoint().address, files_of(&**broker));
+    }
+    tokio::time::sleep(6 * PATIENCE).await;
+}
+
+async fn killed_the_harness_leaves_nothing(choice: Choice) {
+    let mut harness = Command::new(std::env::current_exe().unwrap());
+    let mut harness = harness.args([VICTIM, &choice.to_string()]).stdout(Stdio::piped()).spawn().unwrap();
+    let lines: Vec<_> = BufReader::new(harness.stdout.take().unwrap()).lines().take(2).map(Result::unwrap).collect();
+    let left: Vec<_> = lines.iter().map(|l| l.split_once(' ').unwrap()).collect();
+    assert_eq!(left.len(), 2, "the victim did not start");
+    for (address, files) in &left {
+        assert!(std::net::TcpStream::connect(address).is_ok() && Path::new(files).is_dir());
+    }
+    harness.kill().unwrap();
+    harness.wait().unwrap();
+    for (address, files) in left {
+        gone(address, || std::net::TcpStream::connect(address).is_err()).await;
+        gone(files, || !Path::new(files).exists()).await;
+    }
+}
+
+async fn auto_says_which_and_why() {
+    let Ok(Started { broker, said }) = Choice::Auto.start(BrokerSpec::plain()).await else { return };
+    let Backend { name, version, .. } = broker.backend();
+    assert!(said.starts_with(&format!("broker: {name} mosquitto {version}")) && !said.contains('\n'), "{said}");
+    assert!(version.starts_with("2."), "{version}");
+    assert_eq!(said.contains("(not process: "), *name == "bundled", "{said}");
+    let external: Choice = format!("external:{}", broker.endpoint().address).parse().unwrap();
+    let Started { broker: mut same, said } = external.start(BrokerSpec::plain()).await.unwrap();
+    assert_eq!(said, format!("broker: external broker at {}", broker.endpoint().address));
+    assert!(enters(&*same, Login::default()).await);
+    assert!(same.start().await.is_ok() && same.stop().await.is_err() && same.kill().await.is_err());
+}
