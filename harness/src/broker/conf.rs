@@ -41,8 +41,8 @@ pub enum Storage {
     None,
     /// What it holds when it is stopped in good order. A kill loses everything (Mosquitto by itself stores every 30 minutes).
     OnStop,
-    /// Every change, at the end of the turn of its loop in which it was made: a kill loses at most what came in that one turn
-    /// (under a millisecond, and possibly acknowledged). Each such turn costs a write and an fsync of the whole store.
+    /// Every change, at the end of the turn of its loop in which it was made. A kill loses what came in the turn that was not stored
+    /// yet, though it may have been acknowledged; a turn with a change costs a write and an fsync of the whole store.
     EachChange,
 }
 

@@ -1,8 +1,8 @@
 //! The operator's client: it puts what is published on the tape, and publishes orders.
 //!
-//! An independent client (rumqttc, MQTT v5), so that the device's own MQTT is judged by somebody else's. Its session is persistent:
-//! over a restart of a broker that stores, nothing is missed; after one that does not, it subscribes again, and what is published
-//! before that is missed ([`Tap::ready`] tells when). Its client id begins with [`TAP`].
+//! An independent client (rumqttc, MQTT v5), so that the device's own MQTT is judged by somebody else's. It reconnects by itself. Its
+//! session is persistent: over a restart of a broker that stores, nothing is missed; after one that does not, what is published
+//! before it has subscribed again is missed ([`Tap::ready`] tells when). Its client id begins with [`TAP`].
 
 use super::{BrokerError, Endpoint};
 use crate::ca::pki::Identity;
@@ -10,7 +10,7 @@ use crate::event::{MqttMessage, Source, What};
 use crate::trace::tape::Tape;
 use device_core::secret::Secret;
 use rumqttc::v5::mqttbytes::QoS;
-use rumqttc::v5::mqttbytes::v5::{Filter, Packet, Publish, SubscribeReasonCode};
+use rumqttc::v5::mqttbytes::v5::{Filter, Packet, Publish, RetainForwardRule, SubscribeReasonCode};
 use rumqttc::v5::{AsyncClient, Event, EventLoop, MqttOptions};
 use rumqttc::{TlsConfiguration, Transport};
 use rustls::client::danger::{HandshakeSignatureValid, ServerCertVerified, ServerCertVerifier};
@@ -194,7 +194,9 @@ impl Tap {
         let (say, mut state) = watch::channel(State::Connecting);
         let filters = filters.iter().map(|path| {
             // As published: a message that was published as retained says so, also when it comes live.
-            Filter { preserve_retain: true, ..Filter::new(path, QoS::AtLeastOnce) }
+            // Retained messages come once, and not again when it subscribes again to a session that still has the subscription.
+            let (preserve_retain, retain_forward_rule) = (true, RetainForwardRule::OnNewSubscribe);
+            Filter { preserve_retain, retain_forward_rule, ..Filter::new(path, QoS::AtLeastOnce) }
         });
         let ear = Ear { client: client.clone(), filters: filters.collect(), tape: tape.clone(), state: say, seen: VecDeque::new() };
         let tap = Tap { client, state: state.clone(), task: tokio::spawn(ear.listen(events)) };
@@ -271,11 +273,10 @@ impl Ear {
         let mut retry_after = RETRY_AFTER.0;
         loop {
             match events.poll().await {
-                Ok(Event::Incoming(Packet::ConnAck(answer))) => {
+                Ok(Event::Incoming(Packet::ConnAck(_))) => {
                     retry_after = RETRY_AFTER.0;
-                    if answer.session_present {
-                        self.stand(State::Subscribed);
-                    } else if let Err(e) = self.client.try_subscribe_many(self.filters.clone()) {
+                    // Also in a session that is still there: a broker killed while it stored may have lost its subscriptions.
+                    if let Err(e) = self.client.try_subscribe_many(self.filters.clone()) {
                         self.stand(State::Down(e.to_string()));
                     }
                 }
