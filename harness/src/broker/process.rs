@@ -58,7 +58,8 @@ async fn version(path: &Path) -> Result<String, BrokerError> {
     Ok(version.ok_or_else(|| no("it answers something else".into()))?.trim().to_owned())
 }
 
-#[cfg(all(test, unix))]
+#[cfg(unix)]
+#[cfg(test)]
 mod tests {
     use super::*;
     use std::os::unix::fs::PermissionsExt;
