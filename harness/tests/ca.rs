@@ -184,10 +184,25 @@ fn sign_der(der: &[u8]) -> Answer {
     ca.sign_csr(TODAY, Some(&bearer), &body("dev-1", &pem))
 }
 
-static WISHES: LazyLock<Vec<u8>> = LazyLock::new(|| {
-    let pem = std::fs::read(concat!(env!("CARGO_MANIFEST_DIR"), "/tests/csr/accepted-wishes.pem")).unwrap();
-    rustls::pki_types::CertificateSigningRequestDer::from_pem_slice(&pem).unwrap().to_vec()
-});
+static WISHES: LazyLock<Vec<u8>> = LazyLock::new(|| der_of("accepted-wishes"));
+
+fn der_of(name: &str) -> Vec<u8> {
+    let pem = std::fs::read_to_string(format!("{}/tests/csr/{name}.pem", env!("CARGO_MANIFEST_DIR"))).unwrap();
+    let pem = pem.replace("NEW CERTIFICATE", "CERTIFICATE");
+    rustls::pki_types::CertificateSigningRequestDer::from_pem_slice(pem.as_bytes()).unwrap().to_vec()
+}
+
+#[test]
+fn no_bit_of_a_request_is_idle() {
+    for name in ["accepted-new-header", "accepted-rsa-2048"] {
+        let good = der_of(name);
+        for bit in 0..good.len() * 8 {
+            let mut der = good.clone();
+            der[bit / 8] ^= 1 << (bit % 8);
+            assert_eq!(sign_der(&der).reply.status, 400, "{name}: bit {} of byte {} of {}", bit % 8, bit / 8, der.len());
+        }
+    }
+}
 
 proptest! {
     #![proptest_config(ProptestConfig { cases: 512, failure_persistence: None, ..ProptestConfig::default() })]

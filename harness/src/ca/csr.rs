@@ -5,7 +5,7 @@ use rcgen::{PublicKeyData, SignatureAlgorithm};
 use x509_parser::certification_request::X509CertificationRequest;
 use x509_parser::oid_registry::{
     OID_EC_P256, OID_KEY_TYPE_EC_PUBLIC_KEY, OID_NIST_EC_P384, OID_PKCS1_RSAENCRYPTION, OID_PKCS1_SHA256WITHRSA,
-    OID_PKCS1_SHA384WITHRSA, OID_PKCS1_SHA512WITHRSA, OID_SIG_ECDSA_WITH_SHA256, OID_SIG_ECDSA_WITH_SHA384,
+    OID_PKCS1_SHA384WITHRSA, OID_PKCS1_SHA512WITHRSA, OID_SIG_ECDSA_WITH_SHA256, OID_SIG_ECDSA_WITH_SHA384, Oid,
 };
 use x509_parser::prelude::FromDer;
 use x509_parser::public_key::PublicKey;
@@ -15,6 +15,15 @@ use x509_parser::x509::SubjectPublicKeyInfo;
 pub const CSR_MAX: usize = 32 * 1024;
 /// The RSA moduli that are accepted, bits.
 pub const RSA_BITS: std::ops::RangeInclusive<usize> = 2048..=4096;
+
+/// The signature algorithms that are accepted, and how each is written (RFC 5758 §3.2, RFC 4055 §5).
+static SIGNATURES: [(Oid<'static>, &[u8]); 5] = [
+    (OID_SIG_ECDSA_WITH_SHA256, &[0x30, 10, 6, 8, 0x2a, 0x86, 0x48, 0xce, 0x3d, 4, 3, 2]),
+    (OID_SIG_ECDSA_WITH_SHA384, &[0x30, 10, 6, 8, 0x2a, 0x86, 0x48, 0xce, 0x3d, 4, 3, 3]),
+    (OID_PKCS1_SHA256WITHRSA, &[0x30, 13, 6, 9, 0x2a, 0x86, 0x48, 0x86, 0xf7, 13, 1, 1, 11, 5, 0]),
+    (OID_PKCS1_SHA384WITHRSA, &[0x30, 13, 6, 9, 0x2a, 0x86, 0x48, 0x86, 0xf7, 13, 1, 1, 12, 5, 0]),
+    (OID_PKCS1_SHA512WITHRSA, &[0x30, 13, 6, 9, 0x2a, 0x86, 0x48, 0x86, 0xf7, 13, 1, 1, 13, 5, 0]),
+];
 
 /// Why a request is refused. The texts are shown to the requester and hold nothing of the request.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
@@ -87,20 +96,17 @@ impl Csr {
         if !rest.is_empty() {
             return Err(BadCsr::NotDer);
         }
-        let algorithm = &request.signature_algorithm.algorithm;
-        let accepted = [
-            OID_SIG_ECDSA_WITH_SHA256,
-            OID_SIG_ECDSA_WITH_SHA384,
-            OID_PKCS1_SHA256WITHRSA,
-            OID_PKCS1_SHA384WITHRSA,
-            OID_PKCS1_SHA512WITHRSA,
-        ];
-        let key = device_key(&request.certification_request_info.subject_pki).ok_or(BadCsr::WeakKey)?;
-        if !accepted.contains(algorithm) {
-            return Err(BadCsr::WeakSignature);
+        let info = &request.certification_request_info;
+        let key = device_key(&info.subject_pki).ok_or(BadCsr::WeakKey)?;
+        let oid = &request.signature_algorithm.algorithm;
+        let (_, algorithm) = SIGNATURES.iter().find(|(accepted, _)| accepted == oid).ok_or(BadCsr::WeakSignature)?;
+        // The parser is lenient about what the signature does not cover: tags, unused bits, parameters.
+        let signature = tlv(0x03, &[&[0], request.signature_value.data.as_ref()]);
+        if tlv(0x30, &[info.raw, algorithm, &signature]) != der {
+            return Err(BadCsr::NotDer);
         }
         request.verify_signature().map_err(|_| BadCsr::BadSignature)?;
-        let mut names = request.certification_request_info.subject.iter_common_name();
+        let mut names = info.subject.iter_common_name();
         let (Some(name), None) = (names.next(), names.next()) else { return Err(BadCsr::NoName) };
         let common_name = name.as_str().map_err(|_| BadCsr::NoName)?.to_owned();
         Ok(Csr { common_name, key, fingerprint: sha256(der) })
@@ -132,6 +138,18 @@ fn device_key(key: &SubjectPublicKeyInfo<'_>) -> Option<DeviceKey> {
         return RSA_BITS.contains(&length).then_some(DeviceKey { bits, algorithm: &rcgen::PKCS_RSA_SHA256 });
     }
     None
+}
+
+/// A DER element of at most 64 KiB around these parts.
+fn tlv(tag: u8, parts: &[&[u8]]) -> Vec<u8> {
+    let content = parts.concat();
+    let mut der = match content.len() {
+        length @ 0..=0x7f => vec![tag, length as u8],
+        length @ 0x80..=0xff => vec![tag, 0x81, length as u8],
+        length => vec![tag, 0x82, (length >> 8) as u8, length as u8],
+    };
+    der.extend(content);
+    der
 }
 
 /// The bytes of the one block of a PEM text (RFC 7468, strict apart from line lengths).

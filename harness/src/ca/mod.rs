@@ -9,6 +9,7 @@
 //! | `fake` | what is answered to whom: pure, without clock or socket |
 //! | `misbehaviour` | the lies, one file each |
 //! | `server` | the HTTPS listener around `fake` |
+//! | `standalone` | the same outside a trial |
 
 pub mod csr;
 pub mod enrolment;
@@ -16,9 +17,10 @@ pub mod fake;
 pub mod misbehaviour;
 pub mod pki;
 pub mod server;
+pub mod standalone;
 pub mod token;
 
-pub use server::{CaParts, CaServer};
+pub use server::{CaParts, CaServer, wall_clock};
 pub use token::TokenSpec;
 
 use std::sync::Arc;

@@ -34,7 +34,7 @@ use tokio_rustls::TlsAcceptor;
 /// The longest body that is read, bytes.
 pub const BODY_MAX: usize = 64 * 1024;
 /// How much of a longer body is taken in and thrown away, so that its sender hears the 413 instead of a reset; bytes.
-pub const BODY_DRAINED_MAX: usize = 16 * 1024 * 1024;
+pub const BODY_DRAINED_MAX: usize = 64 * 1024 * 1024;
 /// Open connections; further ones wait to be accepted.
 pub const CONNECTIONS_MAX: usize = 256;
 /// Longest TLS handshake.
@@ -212,9 +212,13 @@ fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
+/// The wall clock, seconds since 1970.
+pub fn wall_clock() -> i64 {
+    SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |since| i64::try_from(since.as_secs()).unwrap_or(i64::MAX))
+}
+
 fn today(clock: &Clock) -> Today {
-    let wall = SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |since| i64::try_from(since.as_secs()).unwrap_or(i64::MAX));
-    Today { testbed: clock(), wall }
+    Today { testbed: clock(), wall: wall_clock() }
 }
 
 fn present(ca: &mut FakeCa, parts: &CaParts) -> Result<Presented, CaError> {
