@@ -333,6 +333,11 @@ impl Guarded {
         self.gone().await
     }
 
+    /// Whether it has ended by itself.
+    pub fn has_ended(&mut self) -> bool {
+        !matches!(self.child.try_wait(), Ok(None))
+    }
+
     /// Waits until it has ended by itself, at most [`STOP_PATIENCE`].
     ///
     /// # Errors

@@ -193,9 +193,10 @@ impl Broker for Mosquitto {
     }
 
     async fn start(&mut self) -> Result<(), BrokerError> {
-        if self.child.is_some() {
+        if self.child.as_mut().is_some_and(|(child, _)| !child.has_ended()) {
             return Ok(());
         }
+        self.child = None;
         for _ in 0..PORT_ATTEMPTS_MAX {
             match self.start_once().await {
                 Ok(()) => return Ok(()),
@@ -235,4 +236,44 @@ fn is_root() -> bool {
     return rustix::process::geteuid().is_root();
     #[cfg(not(unix))]
     return false;
+}
+
+#[cfg(unix)]
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// A broker that is a shell script.
+    async fn script(script: &str) -> Result<Mosquitto, BrokerError> {
+        let backend = Backend { name: "process", version: "2".into(), place: "a script".into() };
+        let arguments = vec!["-c".into(), script.into(), "sh".into()];
+        Mosquitto::launch(Program { path: "/bin/sh".into(), arguments, ends: Ends::ByReaper, backend }, BrokerSpec::plain()).await
+    }
+
+    #[tokio::test]
+    async fn a_port_that_somebody_took_is_left_to_him() {
+        let taken_once = r#"
+            said="$(dirname "$2")/said"; port="$(sed -n 's/^listener \([0-9]*\) .*/\1/p' "$2")"
+            if [ ! -e "$said" ]; then echo "$port" > "$said"; echo "Error: Address already in use" >&2; exit 1; fi
+            echo "first $(cat "$said")" >&2; echo "fake running" >&2; read -r end"#;
+        let broker = script(taken_once).await.unwrap();
+        assert_eq!(broker.log().tail().len(), 2, "the words of the first start are forgotten");
+        let first = broker.log().tail()[0].strip_prefix("first ").unwrap().to_owned();
+        assert_ne!(first, broker.endpoint().address.port().to_string());
+
+        let error = script("echo 'Error: Address already in use' >&2; exit 1").await.unwrap_err();
+        assert!(error.what.contains("was taken by another program each time"), "{error}");
+    }
+
+    #[tokio::test]
+    async fn a_broker_that_ended_by_itself_is_started_again() {
+        let mut broker = script("echo 'fake running' >&2; read -r end").await.unwrap();
+        let (child, _) = broker.child.as_mut().unwrap();
+        let first = child.pid();
+        let pid = rustix::process::Pid::from_raw(first.try_into().unwrap()).unwrap();
+        rustix::process::kill_process(pid, rustix::process::Signal::KILL).unwrap();
+        child.gone().await.unwrap();
+        broker.start().await.unwrap();
+        assert_ne!(broker.child.as_ref().unwrap().0.pid(), first);
+    }
 }

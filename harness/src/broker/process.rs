@@ -53,28 +53,29 @@ async fn version(path: &Path) -> Result<String, BrokerError> {
     let asked = Command::new(path).arg("-h").stdin(Stdio::null()).stderr(Stdio::null()).kill_on_drop(true).output();
     let answer = tokio::time::timeout(VERSION_WITHIN, asked).await.map_err(|_| no("no answer".into()))?;
     let answer = answer.map_err(|e| no(e.to_string()))?;
-    let text = String::from_utf8_lossy(&answer.stdout);
-    let version = text.lines().find_map(|l| l.strip_prefix("mosquitto version "));
-    Ok(version.ok_or_else(|| no("it answers something else".into()))?.trim().to_owned())
+    read_version(&String::from_utf8_lossy(&answer.stdout)).ok_or_else(|| no("it answers something else".into()))
 }
 
-#[cfg(unix)]
+fn read_version(answer: &str) -> Option<String> {
+    Some(answer.lines().find_map(|l| l.strip_prefix("mosquitto version "))?.trim().to_owned())
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
-    use std::os::unix::fs::PermissionsExt;
 
-    async fn version_of(script: &str) -> Result<String, BrokerError> {
-        let directory = crate::child::PrivateDir::new("version").unwrap();
-        let path = directory.write("mosquitto", script.as_bytes()).unwrap();
-        std::fs::set_permissions(&path, std::fs::Permissions::from_mode(0o700)).unwrap();
-        version(&path).await
+    #[test]
+    fn the_version_is_read_from_the_help_text() {
+        let help = "mosquitto version 2.0.11\n\nmosquitto is an MQTT v5.0/v3.1.1/v3.1 broker.\n";
+        assert_eq!(read_version(help).as_deref(), Some("2.0.11"));
+        assert_eq!(read_version("mosquitto"), None);
     }
 
     #[tokio::test]
-    async fn the_version_is_read_whatever_the_exit_status() {
-        assert_eq!(version_of("#!/bin/sh\necho mosquitto version 2.0.11\nexit 3\n").await.unwrap(), "2.0.11");
-        assert!(version_of("#!/bin/sh\necho hello\n").await.is_err());
-        assert!(version(Path::new("/nonexistent/mosquitto")).await.is_err());
+    async fn a_program_that_is_not_mosquitto_is_refused_with_help() {
+        for path in ["/nonexistent/mosquitto", "Cargo.toml"] {
+            let error = version(Path::new(path)).await.unwrap_err();
+            assert!(error.what.contains(path) && error.help.contains("MOSQUITTO_BIN"), "{error}");
+        }
     }
 }
