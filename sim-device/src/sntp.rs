@@ -1,7 +1,7 @@
 //! Asks a time server: one datagram and its answer, asked again while there is time.
 
 use crate::net::{Net, host_and_port, limit};
-use device_core::sntp::{PACKET, PORT, reply, request};
+use device_core::sntp::{PORT, SntpError, reply, request};
 use device_core::time::UnixTime;
 use std::time::Duration;
 use tokio::time::{Instant, timeout_at};
@@ -10,6 +10,7 @@ use tokio::time::{Instant, timeout_at};
 pub const SYNC_LIMIT: Duration = Duration::from_secs(3);
 /// How long after an unanswered request the next one is sent.
 pub const TRY_EVERY: Duration = Duration::from_secs(1);
+const DATAGRAM_MAX: usize = 1500;
 
 /// The date as the server tells it.
 ///
@@ -20,8 +21,8 @@ pub(crate) async fn ask(net: Net, host: String) -> Result<UnixTime, String> {
     let by = limit(SYNC_LIMIT);
     let (host, port) = host_and_port(&host, PORT).ok_or_else(|| format!("{host} is not of the form host[:port]"))?;
     let socket = net.datagrams(host, port, by).await.map_err(|e| e.text)?;
-    // One byte more than a packet, so that a longer one is seen as such; what follows the packet is not read.
-    let mut datagram = [0; PACKET + 1];
+    // Room for what anybody may send: a datagram longer than this is an error on some systems.
+    let mut datagram = [0; DATAGRAM_MAX];
     let mut last = format!("no answer within {} s", SYNC_LIMIT.as_secs());
     while Instant::now() < by {
         socket.send(&request(nonce)).await.map_err(|e| format!("ask {host}: {e}"))?;
@@ -31,8 +32,10 @@ pub(crate) async fn ask(net: Net, host: String) -> Result<UnixTime, String> {
             let n = received.map_err(|e| format!("ask {host}: {e}"))?;
             match reply(&datagram[..n], nonce) {
                 Ok(date) => return Ok(date),
-                Err(e @ (device_core::sntp::SntpError::NotOurs | device_core::sntp::SntpError::Short)) => last = e.to_string(),
-                Err(e) => return Err(e.to_string()),
+                Err(e @ (SntpError::Kiss(_) | SntpError::Stratum(_) | SntpError::Unsynchronised | SntpError::NoTime)) => {
+                    return Err(e.to_string());
+                }
+                Err(e) => last = e.to_string(),
             }
         }
     }
