@@ -99,9 +99,6 @@ impl Device {
     }
 
     pub(super) fn tick_issuance(&mut self, now: Instant) {
-        if self.issuance_retry().is_some_and(|at| at <= now) {
-            self.resume_issuance(now);
-        }
         let due = self.renewal_at.is_some_and(|at| at <= now) && self.issuance.is_none() && self.ip.is_some();
         if due
             && matches!(self.state, State::MqttConnecting | State::MqttConnected)
@@ -109,6 +106,9 @@ impl Device {
         {
             self.say(Report::RenewalDue { not_after: validity.not_after });
             self.begin_issuance(Purpose::Renew);
+        }
+        if self.issuance_retry().is_some_and(|at| at <= now) {
+            self.resume_issuance(now);
         }
     }
 
