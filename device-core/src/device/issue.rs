@@ -91,6 +91,19 @@ impl Device {
         }
     }
 
+    /// When the next renewal begins, where the device is in a state to begin one.
+    pub(super) fn renewal_due(&self) -> Option<Instant> {
+        let free = self.issuance.is_none() && self.ip.is_some();
+        self.renewal_at.filter(|_| free && matches!(self.state, State::MqttConnecting | State::MqttConnected))
+    }
+
+    /// The key of the CSR could not be stored: both are gone.
+    pub(super) fn forget_csr(&mut self) {
+        if let Some(issuance) = &mut self.issuance {
+            issuance.csr = None;
+        }
+    }
+
     /// Ends a back-off wait.
     pub(super) fn hurry_issuance(&mut self, now: Instant) {
         if let Some(Issuance { stage: Stage::Wait(at), .. }) = &mut self.issuance {

@@ -233,11 +233,10 @@ impl Device {
             return None;
         }
         let backoffs = [self.wifi_retry, self.time_retry, self.mqtt_retry, self.issuance_retry()];
-        let online = self.ip.is_some();
         let session = self.session.as_ref().filter(|_| self.link == Link::Open).and_then(Session::deadline);
         let session = session.map(|(at, answer)| (at, if answer { DeadlineKind::Answer } else { DeadlineKind::Keepalive }));
         let stable = [self.mqtt_stable, self.wifi_stable].into_iter().flatten().map(|at| (at, DeadlineKind::Stable));
-        let renewal = self.renewal_at.filter(|_| online && self.issuance.is_none());
+        let renewal = self.renewal_due();
         backoffs
             .into_iter()
             .flatten()

@@ -186,7 +186,11 @@ impl Device {
                 let status = if failure == StorageFailure::Full { 503 } else { 500 };
                 self.refuse(id, &Refusal::new(status, format!("storage: {}", failure.word())));
             }
-            Change::Key(_) | Change::Certificate(..) | Change::NextKey(_) | Change::Renewal(..) => {
+            Change::Key(_) | Change::NextKey(_) => {
+                self.forget_csr();
+                self.issuance_failed(now, format!("storage: {}", failure.word()));
+            }
+            Change::Certificate(..) | Change::Renewal(..) => {
                 self.issuance_failed(now, format!("storage: {}", failure.word()));
             }
             // The refused token stays stored, but is not used again before the next start, which will hear the same refusal.
