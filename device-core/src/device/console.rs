@@ -1,7 +1,7 @@
 //! The console's commands, carried out.
 
+use super::Device;
 use super::store::{Asker, Change};
-use super::{Device, Link};
 use crate::command::{Command, HELP};
 use crate::config::{self, Config, SETTINGS};
 use crate::output::Output;
@@ -134,9 +134,7 @@ impl Device {
         }
         match self.state {
             State::MqttConnecting | State::MqttConnected => {
-                if self.link != Link::Down {
-                    self.drop_link();
-                }
+                self.leave_broker();
                 self.session = None;
                 self.queue.take_back();
                 self.mqtt_retry = None;

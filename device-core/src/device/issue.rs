@@ -1,7 +1,7 @@
 //! Getting a certificate from the CA: enrolment with the provisioning token, renewal with the old certificate.
 
+use super::Device;
 use super::store::Change;
-use super::{Device, Link};
 use crate::backoff::Backoff;
 use crate::enrollment::{self, Reply};
 use crate::input::{NetFailure, NetFailureKind};
@@ -291,9 +291,7 @@ impl Device {
         match self.state {
             State::SubmitCsr => self.begin_mqtt(now),
             State::MqttConnecting | State::MqttConnected => {
-                if self.link != Link::Down {
-                    self.drop_link();
-                }
+                self.leave_broker();
                 self.mqtt_retry = None;
                 self.begin_mqtt(now);
             }

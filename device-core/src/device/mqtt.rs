@@ -167,17 +167,25 @@ impl Device {
         self.retry_mqtt(now);
     }
 
-    /// Ends the stream, with a DISCONNECT where there is a session on it; says nothing.
-    pub(super) fn drop_link(&mut self) {
-        if let Some(session) = &mut self.session {
-            if self.link == Link::Open {
-                session.disconnect();
-                while let Some(event) = session.poll() {
-                    if let SessionEvent::Send(bytes) = event {
-                        self.outputs.push_back(Output::Send(bytes));
-                    }
+    /// Ends the session's stream in good order, where there is one: the broker gets a DISCONNECT and does not publish the will.
+    pub(super) fn leave_broker(&mut self) {
+        if let Some(session) = self.session.as_mut().filter(|_| self.link == Link::Open) {
+            session.disconnect();
+            while let Some(event) = session.poll() {
+                if let SessionEvent::Send(bytes) = event {
+                    self.outputs.push_back(Output::Send(bytes));
                 }
             }
+        }
+        self.drop_link();
+    }
+
+    /// Ends the stream, where there is one, without a word to anybody.
+    pub(super) fn drop_link(&mut self) {
+        if self.link == Link::Down {
+            return;
+        }
+        if let Some(session) = &mut self.session {
             session.transport_closed();
         }
         self.link = Link::Down;

@@ -1,6 +1,6 @@
 //! Changes of the stored set, one at a time: what each one writes, and what happens once it is written or is not.
 
-use super::{Device, Link};
+use super::Device;
 use crate::enrollment::Validity;
 use crate::output::{Output, RequestId};
 use crate::provisioning::{self, Refusal};
@@ -207,9 +207,7 @@ impl Device {
     /// Leaves broker, network and CA, and opens the access point; `why` is what `/status` says.
     pub(super) fn fall_back(&mut self, why: &str) {
         self.last_error = Some(why.into());
-        if self.link != Link::Down {
-            self.drop_link();
-        }
+        self.leave_broker();
         self.session = None;
         self.queue.take_back();
         self.issuance = None;

@@ -1,7 +1,7 @@
 //! Joining the network, and asking for the time on it.
 
 use super::store::Change;
-use super::{Device, Link, TIME_TRIES, WIFI_TRIES};
+use super::{Device, TIME_TRIES, WIFI_TRIES};
 use crate::backoff::STABLE_AFTER;
 use crate::input::WifiFailure;
 use crate::output::Output;
@@ -62,9 +62,7 @@ impl Device {
         self.last_error = Some(why.word().into());
         (self.joining, self.ip) = (false, None);
         (self.wifi_stable, self.time_retry, self.mqtt_retry, self.mqtt_stable) = (None, None, None, None);
-        if self.link != Link::Down {
-            self.drop_link();
-        }
+        self.drop_link();
         if !confirmed && self.wifi_backoff.attempts() + 1 >= WIFI_TRIES {
             return self.fall_back(why.word());
         }

@@ -378,6 +378,20 @@ impl World {
         false
     }
 
+    /// Everything works from now on: whether the queue is empty within this device time.
+    pub fn delivers_within(&mut self, ms: u64) -> bool {
+        let end = self.now.0 + ms;
+        loop {
+            while self.answer() {}
+            if self.device.queued() == 0 {
+                return true;
+            }
+            if self.now.0 > end || !self.pass_to_deadline() {
+                return false;
+            }
+        }
+    }
+
     /// Carries out every wish.
     fn drain(&mut self) {
         for _ in 0..10_000 {
