@@ -45,6 +45,7 @@ pub fn answer_hidden_roles() {
 }
 
 /// The command that runs this very program in a hidden role; none when it does not answer them.
+#[cfg(unix)]
 pub(crate) fn own_role(role: &str) -> Option<std::process::Command> {
     if !ANSWERS.load(Ordering::SeqCst) {
         return None;
@@ -289,7 +290,9 @@ impl Guarded {
         command.process_group(0);
         let mut child = command.spawn()?;
         let pid = child.id().ok_or_else(|| io::Error::other("the child ended at once"))?;
-        if let Some(began) = began_at(pid) {
+        if reaper_runs()
+            && let Some(began) = began_at(pid)
+        {
             tell(&format!("+child {pid} {began}"));
         }
         let mut input = child.stdin.take();

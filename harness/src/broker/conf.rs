@@ -134,7 +134,7 @@ impl BrokerSpec {
             say(line.into());
         }
         // Bounds: a forgotten session ends, and a device that is away has this many messages kept for it.
-        for line in ["persistent_client_expiration 1d", "max_queued_messages 10000", "max_inflight_messages 100"] {
+        for line in ["persistent_client_expiration 1d", "max_queued_messages 10000"] {
             say(line.into());
         }
         match self.storage {
