@@ -14,6 +14,8 @@ use tokio::task::JoinHandle;
 pub const NTP_TO_UNIX_S: i64 = 2_208_988_800;
 /// Bytes of an NTP header, which is all that is read and sent.
 pub const PACKET_BYTES: usize = 48;
+/// How long nothing is received after the system reported an error.
+const RECEIVE_PAUSE: Duration = Duration::from_millis(1);
 
 /// One lie of the time server, as a scenario names it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize, schemars::JsonSchema)]
@@ -120,7 +122,7 @@ async fn serve(socket: UdpSocket, tape: Tape, clock: Clock, telling: Arc<Mutex<T
     loop {
         let Ok((length, from)) = socket.recv_from(&mut packet).await else {
             // An answer to a port that has closed comes back as an error here on some systems.
-            tokio::time::sleep(Duration::from_millis(1)).await;
+            tokio::time::sleep(RECEIVE_PAUSE).await;
             continue;
         };
         let Some(request) = packet.get(..length.min(PACKET_BYTES)).and_then(|bytes| bytes.try_into().ok()) else { continue };

@@ -91,6 +91,9 @@ fn an_honest_certificate_is_what_the_policy_says() {
     assert_eq!(leaf.public_key().subject_public_key.data.as_ref(), key.public_key_raw());
     assert_eq!(leaf.validity().not_before.timestamp(), NOW - DAY_S);
     assert_eq!(leaf.validity().not_after.timestamp(), NOW + LIFETIME_S);
+    let (_, intermediate) = X509Certificate::from_der(&chain[1]).unwrap();
+    let purposes = intermediate.extended_key_usage().unwrap().unwrap().value;
+    assert!(purposes.client_auth && !purposes.server_auth && !purposes.any);
     assert_eq!(answer.told.issued["not_after"], "2026-08-30T00:00:00Z");
     assert_eq!(answer.told.issued["subject"], "CN=dev-1");
     let told = format!("{:?}", answer.told);
@@ -172,6 +175,7 @@ fn a_request_signed_by_another_key_is_refused() {
     request[at..at + 65].copy_from_slice(yours.public_key_raw());
     let answer = sign_der(&request);
     assert_eq!(outcome(&answer), (400, "bad-csr"));
+    assert_eq!(outcome(&sign_der(&[&WISHES[..], &[0]].concat())), (400, "bad-csr"));
     assert!(String::from_utf8_lossy(&answer.reply.body).contains("signature"), "{answer:?}");
 }
 
@@ -404,7 +408,7 @@ fn lies_compose() {
 #[test]
 fn a_refusal_is_counted_and_spends_nothing() {
     let mut ca = ca();
-    ca.misbehave(lies(r#"[{"refuse": {"status": 503, "times": 7, "retry-after-s": 2}}]"#));
+    ca.misbehave(lies(r#"[{"refuse": {"status": 503, "times": 7, "retry-after": "1.5s"}}]"#));
     let bearer = token(&mut ca);
     let request = |name| body(name, &csr(name, &KeyPair::generate().unwrap()));
     for _ in 0..6 {
@@ -458,6 +462,7 @@ fn lies_are_read_as_scenarios_write_them() {
         "[refuse: { status: 200 }]",
         "[refuse: { status: 503, time: 2 }]",
         "[refuse: { status: 503, times: 0 }]",
+        "[refuse: { status: 503, retry-after: 2 }]",
         "[refuse]",
         "[expired: { x: 1 }]",
         "[honest]",

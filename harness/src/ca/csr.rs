@@ -92,15 +92,12 @@ impl Csr {
     }
 
     fn from_der(der: &[u8]) -> Result<Csr, BadCsr> {
-        let (rest, request) = X509CertificationRequest::from_der(der).map_err(|_| BadCsr::NotDer)?;
-        if !rest.is_empty() {
-            return Err(BadCsr::NotDer);
-        }
+        let (_, request) = X509CertificationRequest::from_der(der).map_err(|_| BadCsr::NotDer)?;
         let info = &request.certification_request_info;
         let key = device_key(&info.subject_pki).ok_or(BadCsr::WeakKey)?;
         let oid = &request.signature_algorithm.algorithm;
         let (_, algorithm) = SIGNATURES.iter().find(|(accepted, _)| accepted == oid).ok_or(BadCsr::WeakSignature)?;
-        // The parser is lenient about what the signature does not cover: tags, unused bits, parameters.
+        // The parser is lenient about what the signature does not cover: tags, unused bits, parameters, what follows.
         let signature = tlv(0x03, &[&[0], request.signature_value.data.as_ref()]);
         if tlv(0x30, &[info.raw, algorithm, &signature]) != der {
             return Err(BadCsr::NotDer);

@@ -45,6 +45,8 @@ pub const HEADER_MAX: Duration = Duration::from_secs(10);
 pub const BODY_TIME_MAX: Duration = Duration::from_secs(10);
 /// Longest life of a connection.
 pub const CONNECTION_TIME_MAX: Duration = Duration::from_secs(60);
+/// How long nothing is accepted after the system could not give a connection.
+const ACCEPT_PAUSE: Duration = Duration::from_millis(50);
 /// Bytes of an unknown path that are told to the tape.
 const PATH_TOLD_MAX: usize = 64;
 
@@ -300,7 +302,7 @@ async fn accept(listener: TcpListener, shared: Arc<Shared>) {
         while connections.try_join_next().is_some() {}
         let Ok((stream, _)) = listener.accept().await else {
             // Out of descriptors, most likely: they come back when connections end.
-            tokio::time::sleep(Duration::from_millis(50)).await;
+            tokio::time::sleep(ACCEPT_PAUSE).await;
             continue;
         };
         // Small answers are not to wait for the acknowledgement of the last one.

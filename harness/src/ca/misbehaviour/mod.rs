@@ -79,7 +79,7 @@ lies! {
     "ca-true" ca_true::CaTrue;
     /// Sends certificates without the intermediate that signed them.
     "chain-missing" chain_missing::ChainMissing;
-    /// Answers with an HTTP error instead of issuing: `refuse: { status: 503, times: 2, retry-after-s: 1 }`. The token is not spent.
+    /// Answers with an HTTP error instead of issuing: `refuse: { status: 503, times: 2, retry-after: 1s }`. The token is not spent.
     "refuse" refuse::Refuse (refuse::Refuse);
     /// Cuts its answer off in the middle and closes the connection: `truncate: { at-bytes: 120, times: 1 }`. The certificate is issued, its answer lost.
     "truncate" truncate::Truncate (truncate::Truncate);

@@ -2,6 +2,7 @@
 
 use super::Misbehaviour;
 use crate::ca::fake::Reply;
+use crate::scenario::value::Period;
 use serde::Deserialize;
 use std::num::NonZeroU32;
 
@@ -16,15 +17,16 @@ pub struct Refuse {
     /// How many requests are refused before the CA is honest again; every one when left out.
     #[serde(default)]
     pub times: Option<NonZeroU32>,
-    /// Seconds for a `Retry-After` header; no such header when left out.
+    /// What its `Retry-After` header says, rounded up to whole seconds: `retry-after: 2s`; no such header when left out.
     #[serde(default)]
-    pub retry_after_s: Option<u32>,
+    pub retry_after: Option<Period>,
 }
 
 impl Misbehaviour for Refuse {
     fn reply(&self, reply: &mut Reply) -> bool {
         *reply = Reply::error(self.status, "the CA refuses, as it was told to");
-        if let Some(seconds) = self.retry_after_s {
+        if let Some(Period(after)) = self.retry_after {
+            let seconds = after.as_secs() + u64::from(after.subsec_nanos() > 0);
             reply.headers.push(("retry-after", seconds.to_string()));
         }
         true
@@ -40,5 +42,5 @@ fn error_status<'de, D: serde::Deserializer<'de>>(deserializer: D) -> Result<u16
     if (400..=599).contains(&status) {
         return Ok(status);
     }
-    Err(serde::de::Error::custom(format_args!("status {status} does not refuse: use 400 to 599, such as 503")))
+    Err(serde::de::Error::custom(format_args!("the status {status}, which refuses nothing\nuse 400 to 599, such as `status: 503`")))
 }
