@@ -81,6 +81,7 @@ impl Bench {
             }
         };
         let stream = TcpStream::connect(self.ca.address()).await?;
+        stream.set_nodelay(true)?;
         let name = ServerName::try_from("127.0.0.1").unwrap();
         tokio_rustls::TlsConnector::from(Arc::new(config)).connect(name, stream).await
     }
