@@ -1,5 +1,7 @@
 //! Every secret, in every form, in every kind of event: absent from the trace, the report, the golden and Debug output.
 
+#![expect(clippy::unwrap_used, reason = "a test may")]
+
 mod common;
 
 use base64::Engine as _;

@@ -1,5 +1,7 @@
 //! A run's trace is judged as the run was; a trace that was cut, changed or made to hurt is read as far as it goes, or refused.
 
+#![expect(clippy::unwrap_used, reason = "a test may")]
+
 mod common;
 
 use common::{act, act_and_wait, drive, line, never, none, scenario, wait};

@@ -88,23 +88,28 @@ pub fn compare(stories: &[Story], goldens: &Goldens, judgement: &mut Judgement) 
         return;
     }
     for story in stories {
-        if let Err(finding) = compare_one(story, goldens) {
+        if let Some(finding) = compare_one(story, goldens) {
             judgement.fail(finding.at(story.place.clone()));
         }
     }
 }
 
-fn compare_one(story: &Story, goldens: &Goldens) -> Result<(), Finding> {
+/// What is wrong with a story, if anything is.
+fn compare_one(story: &Story, goldens: &Goldens) -> Option<Finding> {
     let file = goldens.file(story);
     let now = goldens.told(story);
-    let golden = read(&file).map_err(|why| {
-        Finding::new(format!("the golden {} cannot be read: {why}", file.display())).help("delete it and accept the story anew")
-    })?;
+    let golden = match read(&file) {
+        Ok(golden) => golden,
+        Err(why) => {
+            let finding = Finding::new(format!("the golden {} cannot be read: {why}", file.display()));
+            return Some(finding.help("delete it and accept the story anew"));
+        }
+    };
     let pending = file.with_extension("snap.new");
     if golden.as_deref().is_some_and(|golden| golden.trim_end() == now.trim_end()) {
         // What an earlier run left for review is settled.
         let _ = fs::remove_file(pending);
-        return Ok(());
+        return None;
     }
     let text = match &golden {
         Some(golden) => format!("the story is not the accepted one ({})\n{}", file.display(), difference(golden, &now)),
@@ -112,14 +117,18 @@ fn compare_one(story: &Story, goldens: &Goldens) -> Result<(), Finding> {
     };
     let finding = Finding::new(text);
     let wrote = |to: &Path| write(to, &goldens.scenario, story, &now);
-    match goldens.update {
-        Update::No => Err(finding.help("run it where CI is not set, then `cargo insta review`")),
-        Update::Pending => Err(match wrote(&pending) {
+    let unwritten = |to: &Path, why| format!("{} could not be written: {why}", to.display());
+    Some(match goldens.update {
+        Update::No => finding.help("run it where CI is not set, then `cargo insta review`"),
+        Update::Pending => match wrote(&pending) {
             Ok(()) => finding.help("look at it with `cargo insta review`, or take it with INSTA_UPDATE=always"),
-            Err(why) => finding.help(format!("{} could not be written: {why}", pending.display())),
-        }),
-        Update::Accept => wrote(&file).map_err(|why| finding.help(format!("{} could not be written: {why}", file.display()))),
-    }
+            Err(why) => finding.help(unwritten(&pending, why)),
+        },
+        Update::Accept => match wrote(&file) {
+            Ok(()) => return None,
+            Err(why) => finding.help(unwritten(&file, why)),
+        },
+    })
 }
 
 fn read(file: &Path) -> Result<Option<String>, String> {

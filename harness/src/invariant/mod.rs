@@ -3,7 +3,9 @@
 //! To add one: a file here with a type that implements [`Invariant`], and a line in [`all`].
 
 mod crash;
+mod readings;
 mod secrets;
+mod session;
 
 use crate::event::Event;
 use std::fmt::Debug;
@@ -25,5 +27,10 @@ pub enum Breach {
 
 /// Every rule, fresh for one trial.
 pub fn all() -> Vec<Box<dyn Invariant>> {
-    vec![Box::new(secrets::Secrets), Box::new(crash::Crash)]
+    vec![
+        Box::new(secrets::Secrets),
+        Box::new(crash::Crash),
+        Box::<readings::Readings>::default(),
+        Box::<session::Session>::default(),
+    ]
 }

@@ -8,6 +8,7 @@ use harness::script::{Action, Script};
 use harness::step::{Act, Progress, Watch};
 use harness::testbed::{ActError, Testbed};
 use harness::verdict::Judgement;
+use std::path::Path;
 use std::time::Duration;
 
 /// What it means that the time is up.
@@ -93,16 +94,13 @@ pub fn snapshot(name: &str) -> StepAt {
     StepAt { snapshot: Some(name.into()), ..step("snapshot", None) }
 }
 
-/// A scenario of these steps; the first is on line 1, as are all others.
+/// A scenario of these steps, which is the file's in everything else.
 pub fn scenario(steps: Vec<StepAt>) -> Scenario {
-    Scenario {
-        name: "by hand".into(),
-        path: "by-hand.yaml".into(),
-        sha256: "00".repeat(32),
-        steps,
-        never: vec![],
-        within: Duration::from_secs(60),
-    }
+    const FILE: &[u8] = b"name: by hand\nversion: 1\nwithin: 60s\nsteps:\n  - power-on: {}\n";
+    let file = harness::scenario::read(Path::new("by-hand.yaml"), FILE).expect("a scenario");
+    let mut scenario = file.into_iter().next().expect("a row");
+    scenario.steps = steps;
+    scenario
 }
 
 /// The scenario, in which this must never be said on the device's console.
