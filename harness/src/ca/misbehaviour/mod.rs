@@ -1,6 +1,6 @@
 //! The ways the fake CA can be told to lie: in its certificate, its chain, its reply or its listener.
 //!
-//! One file a lie, and one line in [`lies!`] below, which declares module, variant and name. Lies compose: each hook is asked in
+//! One file a lie, and one line in `lies!` below, which declares module, variant and name. Lies compose: each hook is asked in
 //! the order in which the scenario names the lies.
 
 use crate::ca::Today;
