@@ -75,7 +75,8 @@ pub struct Csr {
     pub common_name: String,
     /// The key it proved to hold.
     pub key: DeviceKey,
-    /// SHA-256 of the request's DER: what "the same request" means.
+    /// SHA-256 of what the request's signature covers: what "the same request" means. The signature itself is not part of it: a device
+    /// that lost power after its request was answered keeps its key, and signs the same request anew.
     pub fingerprint: [u8; 32],
 }
 
@@ -106,7 +107,7 @@ impl Csr {
         let mut names = info.subject.iter_common_name();
         let (Some(name), None) = (names.next(), names.next()) else { return Err(BadCsr::NoName) };
         let common_name = name.as_str().map_err(|_| BadCsr::NoName)?.to_owned();
-        Ok(Csr { common_name, key, fingerprint: sha256(der) })
+        Ok(Csr { common_name, key, fingerprint: sha256(info.raw) })
     }
 }
 
