@@ -240,11 +240,9 @@ impl Filling<'_> {
         let value = match &node.value {
             Value::Scalar { text, quoted } => {
                 let whole = text.strip_prefix("${").and_then(|rest| rest.strip_suffix('}'));
-                if let Some((name, _, value)) = self.chosen.iter().find(|(name, ..)| !quoted && whole == Some(*name)) {
-                    self.used.insert((*name).to_string());
-                    value.value.clone()
-                } else {
-                    Value::Scalar { quoted: *quoted, text: self.text(text, node) }
+                match whole.and_then(|name| self.find(name)).and_then(Result::ok) {
+                    Some(value) => value.value.clone(),
+                    None => Value::Scalar { quoted: *quoted, text: self.text(text, node) },
                 }
             }
             Value::List(items) => Value::List(items.iter().map(|item| self.node(item)).collect()),
@@ -253,32 +251,43 @@ impl Filling<'_> {
         Node { at: node.at.clone(), value }
     }
 
+    /// The value of `name`, or of a key inside of it, `name.key`. None: there is no such parameter; an error: no such key.
+    fn find(&mut self, name: &str) -> Option<Result<Node, String>> {
+        let mut parts = name.split('.');
+        let parameter = parts.next()?;
+        let (_, _, value) = self.chosen.iter().find(|(n, ..)| *n == parameter)?;
+        self.used.insert(parameter.to_string());
+        let mut value = *value;
+        for part in parts {
+            let Some(inner) = value.get(part) else {
+                let keys: Vec<_> = value.entries().iter().map(|(key, _)| key.text.as_str()).collect();
+                return Some(Err(choice(part, &keys)));
+            };
+            value = inner;
+        }
+        Some(Ok(value.clone()))
+    }
+
     fn text(&mut self, text: &str, node: &Node) -> String {
         fill(text, |name| {
             if name == DEVICE {
                 return None;
             }
-            match self.chosen.iter().find(|(n, ..)| *n == name) {
-                Some((_, _, Node { value: Value::Scalar { text, .. }, .. })) => {
-                    self.used.insert(name.to_string());
-                    Some(text.clone())
+            let (met, help) = match self.find(name) {
+                Some(Ok(Node { value: Value::Scalar { text, .. }, .. })) => return Some(text),
+                Some(Ok(_)) => {
+                    let help = "its value is a list or a mapping, which can only stand alone, without quotes";
+                    (format!("`${{{name}}}` inside a text"), help.to_string())
                 }
-                Some(_) => {
-                    let met = format!("`${{{name}}}` inside a text");
-                    self.problems.push(Problem::new(
-                        node.at.clone(),
-                        met,
-                        "its values are lists or mappings, which can only stand alone, without quotes",
-                    ));
-                    None
-                }
+                Some(Err(help)) => (format!("`${{{name}}}`: the parameter's value has no such key"), help),
                 None => {
                     let names: Vec<_> = self.chosen.iter().map(|(n, ..)| *n).chain([DEVICE]).collect();
                     let help = format!("{}; `$${{` means `${{` itself", choice(name, &names));
-                    self.problems.push(Problem::new(node.at.clone(), format!("the parameter `${{{name}}}`"), help));
-                    None
+                    (format!("the parameter `${{{name}}}`"), help)
                 }
-            }
+            };
+            self.problems.push(Problem::new(node.at.clone(), met, help));
+            None
         })
     }
 }
@@ -374,6 +383,11 @@ mod tests {
         assert_eq!(problems, []);
         assert_eq!(rows[0].doc.get("a").unwrap().describe(), "the number 1");
         assert_eq!(rows[1].doc.get("a").unwrap().describe(), "a list");
+        let (rows, problems) = self::rows("matrix: { n: { one: { k: 1 } } }\na: [\"${n.k}\", \"x${n.k}\"]");
+        assert_eq!(problems, []);
+        assert!(
+            matches!(&rows[0].doc.get("a").unwrap().value, Value::List(items) if items[0].describe() == "the number 1" && items[1].describe() == "the text `x1`")
+        );
         let (rows, problems) = self::rows("matrix: { n: [1, 2] }\na: x${n}y$${n}${device}");
         assert_eq!(problems, []);
         assert_eq!(name_device(&rows[1].doc, "dev-7").get("a").unwrap().describe(), "the text `x2y${n}dev-7`");
@@ -390,6 +404,7 @@ mod tests {
             ("matrix: { a: [x] }\nb: ${a}${c}", "the parameter `${c}`"),
             ("matrix: { a: [x] }\nb: c", "the parameter `a` is not used"),
             ("matrix: { a: { m: {} } }\nb: x${a}", "`${a}` inside a text"),
+            ("matrix: { a: { m: { k: v } } }\nb: ${a.x}", "`${a.x}`: the parameter's value has no such key"),
             ("matrix: { a: [x] }\nexclude: [{ a: x }]\nb: ${a}", "every combination is excluded"),
             ("matrix: { a: [x] }\nexclude: [{ a: y }]\nb: ${a}", "the text `y`"),
             ("matrix: { mqtt: [v5] }\ndevice: { mqtt: v5 }", "`mqtt` here and in the matrix"),

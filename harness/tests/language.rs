@@ -23,3 +23,19 @@ fn every_example_of_the_manual_loads_without_a_warning() {
         assert!(scenario::manual(Some(word.name)).unwrap().len() > 100);
     }
 }
+
+fn scenarios() -> Vec<std::path::PathBuf> {
+    let home = Path::new(env!("CARGO_MANIFEST_DIR")).join("../scenarios");
+    scenario::find(&[home]).unwrap()
+}
+
+#[test]
+fn every_scenario_of_this_repository_loads_without_a_warning() {
+    let mut trials = 0;
+    for path in scenarios() {
+        let file = scenario::load(&path).unwrap_or_else(|wrong| panic!("{}", wrong.render(false)));
+        assert!(file.warnings.is_empty(), "{}", file.warnings.render(false));
+        trials += file.len();
+    }
+    assert!(scenarios().len() >= 10 && trials >= 24, "{} files, {trials} trials", scenarios().len());
+}

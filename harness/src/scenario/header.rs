@@ -34,7 +34,8 @@ pub struct Header {
     /// `skip`: the device clock jumps over waits (back-off, keepalive, telemetry, renewal); `real`: it does not.
     pub clock: ClockMode,
     /// Parameters and their values, a list or a mapping of name to value; every combination is a trial of its own. `mqtt`, `tls`
-    /// and `security` set the device (and the security level of the broker); any other is used as `${name}` in the file.
+    /// and `security` set the device (and the security level of the broker); any other is used as `${name}` in the
+    /// file, or as `${name.key}` where its value is a mapping.
     pub matrix: BTreeMap<String, serde_json::Value>,
     /// Combinations of the matrix to leave out, each a mapping of parameter to value.
     pub exclude: Vec<BTreeMap<String, Text>>,

@@ -18,7 +18,7 @@ pub fn schema() -> Value {
         root.insert("$id".into(), ID.into());
         if let Some(definitions) = root.entry("$defs").or_insert_with(|| json!({})).as_object_mut() {
             let parameter =
-                json!({ "type": "string", "pattern": r"^\$\{[A-Za-z0-9_-]+\}$", "description": "A parameter of the matrix." });
+                json!({ "type": "string", "pattern": r"^\$\{[A-Za-z0-9_.-]+\}$", "description": "A parameter of the matrix." });
             definitions.insert("Parameter".into(), parameter);
         }
     }

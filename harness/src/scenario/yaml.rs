@@ -201,6 +201,9 @@ impl<'s> Reader<'s> {
         }
         let help = match line.trim_start().chars().next() {
             Some('@' | '`') => "a value that begins with this character needs quotes",
+            _ if line.contains("${") && line.contains(['[', '{']) => {
+                "inside of `{ … }` and `[ … ]`, `${name}` needs quotes: `\"${name}\"`"
+            }
             _ if line.matches(": ").count() > 1 => "a text with `: ` in it needs quotes",
             _ if line.contains(": *") || line.contains("- *") => "a text that begins with `*` needs quotes",
             _ => "the indentation of this line and the one before, brackets, and quotes are what to look at",

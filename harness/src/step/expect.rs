@@ -1,7 +1,7 @@
 //! What can be expected of the tape: one source, and what it must say. Shared by `wait-for`, `expect-none` and `never`.
 
 use super::{Progress, Watch};
-use crate::event::{CaRequest, Event, Exchange, MqttMessage, Source, What};
+use crate::event::{CaRequest, Event, Exchange, MqttMessage, Power, Source, What};
 use crate::pattern::{Pattern, TopicFilter};
 use crate::scenario::value::{ReportName, StateName, Text};
 use device_core::report::Report;
@@ -32,6 +32,8 @@ pub enum Expectation {
     Http(Answer),
     /// The time server: `time: asked`.
     Time(TimeMet),
+    /// The device's power: `power: cut`.
+    Power(PowerMet),
 }
 
 /// A line, by report, by text or by pattern; all that is given must hold.
@@ -265,6 +267,14 @@ pub enum TimeMet {
     Asked,
 }
 
+/// What can become of the device's power.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize, JsonSchema)]
+#[serde(rename_all = "kebab-case")]
+pub enum PowerMet {
+    /// It was cut just before the write that `cut-before` names.
+    Cut,
+}
+
 fn has<T>(wish: Option<&T>, holds: impl FnOnce(&T) -> bool) -> bool {
     wish.is_none_or(holds)
 }
@@ -287,6 +297,7 @@ impl Expectation {
             Expectation::Link(_) => Source::Link,
             Expectation::Http(_) => Source::Http,
             Expectation::Time(_) => Source::Time,
+            Expectation::Power(_) => Source::Runner,
         }
     }
 
@@ -309,6 +320,7 @@ impl Expectation {
             (Expectation::Link(wish), what) => wish.meets(what),
             (Expectation::Http(wish), What::Exchange(exchange)) => wish.meets(exchange),
             (Expectation::Time(TimeMet::Asked), What::TimeAsked { .. }) => true,
+            (Expectation::Power(PowerMet::Cut), What::Power(Power::CutBefore { .. })) => true,
             _ => false,
         }
     }
@@ -489,6 +501,7 @@ impl fmt::Display for Expectation {
                     .say("containing", shown(&quoted(wish.body_contains.as_ref())))?;
             }
             Expectation::Time(TimeMet::Asked) => f.write_str("time asked")?,
+            Expectation::Power(PowerMet::Cut) => f.write_str("power cut")?,
         }
         Ok(())
     }

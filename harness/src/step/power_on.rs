@@ -9,7 +9,7 @@ use schemars::JsonSchema;
 use serde::Deserialize;
 
 /// Switches the device on. At its first boot it is told its settings. With `cut-before`, power goes again just before a write to
-/// storage; the device then stays off until the next `power-on`.
+/// storage; `wait-for: { power: cut }` waits for that, and the device stays off until the next `power-on`.
 #[derive(Clone, Copy, Debug, Deserialize, JsonSchema)]
 #[serde(rename_all = "kebab-case", deny_unknown_fields)]
 pub struct PowerOn {
@@ -76,7 +76,7 @@ impl From<WriteName> for Write {
 
 impl Verb for PowerOn {
     const NAME: &'static str = "power-on";
-    const EXAMPLE: &'static str = "- power-on: {}\n- power-off: {}\n- power-on: { cut-before: { write: certificate } }";
+    const EXAMPLE: &'static str = "- power-on: { cut-before: { write: certificate } }\n- provision: {}\n- wait-for: { power: cut }\n- power-on: {}";
     fn mean(self) -> Result<Meaning, String> {
         if self.cut_before.is_some_and(|cut| cut.nth == 0) {
             return Err("`nth: 0`\nwrites are counted from 1".into());

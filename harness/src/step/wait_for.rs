@@ -1,6 +1,6 @@
 //! `wait-for`: something must be seen, soon.
 
-use super::expect::{Answer, Await, CaMet, DeviceSays, Expectation, LinkSays, Message, Said, TimeMet};
+use super::expect::{Answer, Await, CaMet, DeviceSays, Expectation, LinkSays, Message, PowerMet, Said, TimeMet};
 use super::{Meaning, Verb, WITHIN_DEFAULT};
 use crate::scenario::value::{Period, StateName};
 use schemars::JsonSchema;
@@ -38,6 +38,9 @@ macro_rules! with_sources {
             /// `asked`: the device asked the time server.
             #[serde(default)]
             time: Option<TimeMet>,
+            /// `cut`: power was cut as a `power-on` with `cut-before` armed it.
+            #[serde(default)]
+            power: Option<PowerMet>,
             $($(#[$field_meta])* $field: $ty,)*
         }
 
@@ -54,11 +57,12 @@ macro_rules! with_sources {
                     this.link.map(Expectation::Link),
                     this.http.map(Expectation::Http),
                     this.time.map(Expectation::Time),
+                    this.power.map(Expectation::Power),
                 ]
                 .into_iter()
                 .flatten()
                 .collect();
-                let sources = "device, state, mqtt, ca, broker, link, http, time";
+                let sources = "device, state, mqtt, ca, broker, link, http, time, power";
                 match <[Expectation; 1]>::try_from(given) {
                     Ok([wish]) => wish.check().map(|()| Arc::new(wish)),
                     Err(given) if given.is_empty() => Err(format!("an expectation without a source\ngive one of: {sources}")),
