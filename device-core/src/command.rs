@@ -23,6 +23,9 @@ use core::fmt::Write as _;
 /// The longest line read, in bytes: a setting's name and a PEM file on one line.
 pub const LINE_MAX: usize = 24 * 1024;
 
+/// The farthest jump of the device clock: a hundred years, in milliseconds.
+pub const JUMP_MAX_MS: u64 = 100 * 365 * 86_400_000;
+
 /// An order from the console.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Command {
@@ -137,7 +140,7 @@ impl Command {
             "provision" => (!rest.trim().is_empty()).then(|| Command::Provision(Secret::new(rest.trim()))),
             "time" => rest.trim().parse().ok().map(Command::Time),
             "clock" => match split(rest.trim()) {
-                ("jump", ms) => ms.parse().ok().map(|ms| Command::ClockJump { ms }),
+                ("jump", ms) => ms.parse().ok().filter(|ms| *ms <= JUMP_MAX_MS).map(|ms| Command::ClockJump { ms }),
                 ("skip", "on") => Some(Command::ClockSkip(true)),
                 ("skip", "off") => Some(Command::ClockSkip(false)),
                 _ => None,
@@ -346,6 +349,7 @@ mod tests {
             "time x",
             "clock",
             "clock jump -1",
+            "clock jump 3153600000001",
             "clock skip",
             "air",
             "air add lab",
@@ -377,7 +381,7 @@ mod tests {
         #[test]
         fn what_is_written_is_read(
             name in "[A-Z_]{1,12}", value in "(?s).{0,40}", ssid in "(?s).{1,8}", password in "(?s).{0,20}",
-            ms: u64, unix: i64, rssi: i8, channel in 1u8..=13, dhcp: bool, json in r#"\{"[a-z \\]{0,9}":[0-9]\}"#,
+            ms in 0..=JUMP_MAX_MS, unix: i64, rssi: i8, channel in 1u8..=13, dhcp: bool, json in r#"\{"[a-z \\]{0,9}":[0-9]\}"#,
         ) {
             let password = Secret::new(password);
             for command in [

@@ -210,35 +210,34 @@ impl Config {
             return Err(ConfigError { name: shown(name), met: "no setting of that name".into(), allowed: names() });
         };
         let max = if setting.file { PEM_MAX } else { VALUE_MAX };
-        let parse = |value: &str, allowed: &mut String| -> Option<()> {
+        let mut parse = |value: &str, allowed: &mut String| -> Option<()> {
             *allowed = format!("at most {max} bytes");
             (value.len() <= max).then_some(())?;
             let value = (!value.is_empty()).then_some(value);
             match setting.name {
-                "MQTT_USE_TLS" => self.use_tls = value.map(|v| boolean(v, allowed)).transpose_some()?,
-                "MQTT_HOST" => self.mqtt_host = value.map(|v| host(v, allowed)).transpose_some()?,
-                "MQTT_PORT" => self.mqtt_port = value.map(|v| number(v, 1..=65_535, allowed)).transpose_some()?,
-                "MQTT_USER" => self.mqtt_user = value.map(|v| text(v, allowed)).transpose_some()?,
-                "MQTT_PASSWORD" => self.mqtt_password = value.map(|v| text(v, allowed)).transpose_some()?.map(Secret::new),
-                "MQTT_CA_CERTS" => self.mqtt_ca = value.map(|v| pem(v, CERTIFICATE, allowed)).transpose_some()?,
-                "MQTT_TLS_INSECURE" => self.mqtt_insecure = value.map(|v| boolean(v, allowed)).transpose_some()?.unwrap_or(false),
-                "MQTT_CERTFILE" => self.mqtt_certificate = value.map(|v| pem(v, CERTIFICATE, allowed)).transpose_some()?,
-                "MQTT_KEYFILE" => self.mqtt_key = value.map(|v| pem(v, KEY, allowed)).transpose_some()?.map(Secret::new),
-                "MQTT_CLIENT_ID" => self.mqtt_client_id = value.map(|v| text(v, allowed)).transpose_some()?,
-                "MQTT_VERSION" => self.mqtt_version = value.map(|v| mqtt_version(v, allowed)).transpose_some()?.unwrap_or_default(),
-                "MQTT_KEEPALIVE" => self.keepalive_s = value.map(|v| number(v, KEEPALIVE_RANGE, allowed)).transpose_some()?,
-                "TLS_VERSIONS" => self.tls_versions = value.map(|v| tls_versions(v, allowed)).transpose_some()?.unwrap_or_default(),
-                "BACKEND_URL" => self.backend_url = value.map(|v| url(v, allowed)).transpose_some()?,
-                "BACKEND_CA" => self.backend_ca = value.map(|v| pem(v, CERTIFICATE, allowed)).transpose_some()?,
-                "SNTP_HOST" => self.sntp_host = value.map(|v| host(v, allowed)).transpose_some()?,
-                "TELEMETRY_PERIOD_MS" => self.telemetry_period_ms = value.map(|v| period(v, allowed)).transpose_some()?,
-                "QUEUE_LIMIT" => self.queue_limit = value.map(|v| number(v, QUEUE_RANGE, allowed)).transpose_some()?,
-                "ACK_TIMEOUT_MS" => self.ack_timeout_ms = value.map(|v| number(v, ACK_TIMEOUT_RANGE, allowed)).transpose_some()?,
+                "MQTT_USE_TLS" => self.use_tls = when(value, |v| boolean(v, allowed))?,
+                "MQTT_HOST" => self.mqtt_host = when(value, |v| host(v, allowed))?,
+                "MQTT_PORT" => self.mqtt_port = when(value, |v| number(v, 1..=65_535, allowed))?,
+                "MQTT_USER" => self.mqtt_user = when(value, |v| text(v, allowed))?,
+                "MQTT_PASSWORD" => self.mqtt_password = when(value, |v| text(v, allowed))?.map(Secret::new),
+                "MQTT_CA_CERTS" => self.mqtt_ca = when(value, |v| pem(v, CERTIFICATE, allowed))?,
+                "MQTT_TLS_INSECURE" => self.mqtt_insecure = when(value, |v| boolean(v, allowed))?.unwrap_or(false),
+                "MQTT_CERTFILE" => self.mqtt_certificate = when(value, |v| pem(v, CERTIFICATE, allowed))?,
+                "MQTT_KEYFILE" => self.mqtt_key = when(value, |v| pem(v, KEY, allowed))?.map(Secret::new),
+                "MQTT_CLIENT_ID" => self.mqtt_client_id = when(value, |v| text(v, allowed))?,
+                "MQTT_VERSION" => self.mqtt_version = when(value, |v| mqtt_version(v, allowed))?.unwrap_or_default(),
+                "MQTT_KEEPALIVE" => self.keepalive_s = when(value, |v| number(v, KEEPALIVE_RANGE, allowed))?,
+                "TLS_VERSIONS" => self.tls_versions = when(value, |v| tls_versions(v, allowed))?.unwrap_or_default(),
+                "BACKEND_URL" => self.backend_url = when(value, |v| url(v, allowed))?,
+                "BACKEND_CA" => self.backend_ca = when(value, |v| pem(v, CERTIFICATE, allowed))?,
+                "SNTP_HOST" => self.sntp_host = when(value, |v| host(v, allowed))?,
+                "TELEMETRY_PERIOD_MS" => self.telemetry_period_ms = when(value, |v| period(v, allowed))?,
+                "QUEUE_LIMIT" => self.queue_limit = when(value, |v| number(v, QUEUE_RANGE, allowed))?,
+                "ACK_TIMEOUT_MS" => self.ack_timeout_ms = when(value, |v| number(v, ACK_TIMEOUT_RANGE, allowed))?,
                 _ => return None,
             }
             Some(())
         };
-        let mut parse = parse;
         let mut allowed = String::new();
         parse(value, &mut allowed).ok_or_else(|| ConfigError {
             name: name.into(),
@@ -307,17 +306,11 @@ pub fn shown_value(setting: &Setting, value: &Secret) -> String {
     }
 }
 
-/// `Option<Option<T>>` the other way round: a value that is there must parse.
-trait TransposeSome<T> {
-    fn transpose_some(self) -> Option<Option<T>>;
-}
-
-impl<T> TransposeSome<T> for Option<Option<T>> {
-    fn transpose_some(self) -> Option<Option<T>> {
-        match self {
-            None => Some(None),
-            Some(inner) => inner.map(Some),
-        }
+/// A value that is there must parse; one that is not is none.
+fn when<T>(value: Option<&str>, parse: impl FnOnce(&str) -> Option<T>) -> Option<Option<T>> {
+    match value {
+        None => Some(None),
+        Some(value) => parse(value).map(Some),
     }
 }
 

@@ -6,9 +6,10 @@ use crate::storage::StorageFailure;
 use crate::time::UnixTime;
 use alloc::string::String;
 use alloc::vec::Vec;
+use core::fmt;
 
-/// A fact. Each one that answers an [`Output`](crate::output::Output) says which.
-#[derive(Clone, Debug)]
+/// A fact. Each one that answers an [`Output`](crate::output::Output) says which. No `Debug`: a console line may hold a password.
+#[derive(Clone)]
 pub enum Input<'a> {
     /// Time has passed: the deadline was reached (or the shell simply looked again). Harmless at any time.
     Tick,
@@ -57,8 +58,8 @@ pub enum Input<'a> {
     Closed(&'a NetFailure),
 }
 
-/// An HTTP request as the shell read it; the device parses body and headers.
-#[derive(Clone, Copy, Debug)]
+/// An HTTP request as the shell read it; the device parses body and headers. Its `Debug` shows neither, since both hold secrets.
+#[derive(Clone, Copy)]
 pub struct Request<'a> {
     /// Method, such as `POST`.
     pub method: &'a str,
@@ -70,6 +71,12 @@ pub struct Request<'a> {
     pub content_type: Option<&'a str>,
     /// Body. The shell stops reading at `provisioning::BODY_LIMIT` + 1 bytes.
     pub body: &'a [u8],
+}
+
+impl fmt::Debug for Request<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "Request({} {}, {} bytes)", self.method, self.path, self.body.len())
+    }
 }
 
 /// A network seen in a scan.

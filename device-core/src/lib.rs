@@ -15,6 +15,41 @@
 //! | `report`, `command` | the console: lines the device says, lines it is told |
 //! | `sntp` | the time server's packets |
 //! | `config`, `storage`, `secret`, `time`, `rng` | the vocabulary the rest shares |
+//!
+//! A shell in a few lines:
+//!
+//! ```
+//! use device_core::device::{Boot, Device};
+//! use device_core::enrollment::{Algorithm, Signatures};
+//! use device_core::{input::Input, output::Output, state::State, time::Instant};
+//!
+//! #[derive(Debug)]
+//! struct NoSignatures;
+//! impl Signatures for NoSignatures {
+//!     fn verify(&self, _: Algorithm, _: &[u8], _: &[u8], _: &[u8]) -> bool {
+//!         false
+//!     }
+//! }
+//!
+//! let mut device = Device::new(Boot {
+//!     stored: Default::default(),
+//!     readings: Vec::new(),
+//!     environment: Default::default(),
+//!     seed: 1,
+//!     signatures: &NoSignatures,
+//!     version: "0.1.0",
+//!     simulated: true,
+//! });
+//! device.handle(Instant(5), Input::ConsoleLine("status"));
+//! let mut console = String::new();
+//! while let Some(output) = device.poll() {
+//!     if let Output::Report(report) = output {
+//!         console += &(report.line(Instant(5)) + "\n");
+//!     }
+//! }
+//! assert_eq!(device.state(), State::ApMode);
+//! assert!(console.contains("I (5) wifi: Access point started: ESP32-Prov\n"));
+//! ```
 #![no_std]
 extern crate alloc;
 

@@ -7,13 +7,14 @@ use crate::storage::{Stored, Write};
 use alloc::boxed::Box;
 use alloc::string::String;
 use alloc::vec::Vec;
+use core::fmt;
 
 /// Tells an HTTP request from the next; chosen by the shell.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct RequestId(pub u64);
 
-/// A wish.
-#[derive(Clone, Debug)]
+/// A wish. Its `Debug` shows no secret: of bytes to the broker only how many, since a CONNECT holds the password.
+#[derive(Clone)]
 pub enum Output {
     /// Print this line on the console (`report::Report::line`).
     Report(Report),
@@ -76,6 +77,37 @@ pub enum Output {
     SkipWaits(bool),
     /// Restart, as after a power cycle.
     Reboot,
+}
+
+impl fmt::Debug for Output {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Output::Report(report) => f.debug_tuple("Report").field(report).finish(),
+            Output::Store { write, set } => f.debug_struct("Store").field("write", write).field("set", set).finish(),
+            Output::QueuePush(reading) => f.debug_tuple("QueuePush").field(reading).finish(),
+            Output::QueuePop(number) => f.debug_tuple("QueuePop").field(number).finish(),
+            Output::Respond(id, response) => f.debug_tuple("Respond").field(id).field(response).finish(),
+            Output::Scan => f.write_str("Scan"),
+            Output::StartAp { ssid } => f.debug_struct("StartAp").field("ssid", ssid).finish(),
+            Output::StopAp => f.write_str("StopAp"),
+            Output::JoinWifi { ssid, password } => {
+                f.debug_struct("JoinWifi").field("ssid", ssid).field("password", password).finish()
+            }
+            Output::LeaveWifi => f.write_str("LeaveWifi"),
+            Output::SyncTime { host } => f.debug_struct("SyncTime").field("host", host).finish(),
+            Output::MakeCsr { device_id, key } => {
+                f.debug_struct("MakeCsr").field("device_id", device_id).field("key", key).finish()
+            }
+            Output::PostCsr(post) => f.debug_tuple("PostCsr").field(post).finish(),
+            Output::Connect(connect) => f.debug_tuple("Connect").field(connect).finish(),
+            Output::Send(bytes) => write!(f, "Send({} bytes)", bytes.len()),
+            Output::Close => f.write_str("Close"),
+            Output::JumpClock(by) => f.debug_tuple("JumpClock").field(by).finish(),
+            Output::Air(change) => f.debug_tuple("Air").field(change).finish(),
+            Output::SkipWaits(on) => f.debug_tuple("SkipWaits").field(on).finish(),
+            Output::Reboot => f.write_str("Reboot"),
+        }
+    }
 }
 
 /// The shell gives up a connection to broker or CA (TCP and TLS together) after this.

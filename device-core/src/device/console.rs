@@ -128,7 +128,10 @@ impl Device {
         if before.telemetry_period_ms != self.config.telemetry_period_ms && self.state != State::ApMode {
             self.plan_reading(now);
         }
-        let apart = |c: &Config| Config { telemetry_period_ms: None, queue_limit: None, ..c.clone() };
+        if before.sntp_host != self.config.sntp_host && self.ip.is_some() {
+            self.ask_time(now);
+        }
+        let apart = |c: &Config| Config { telemetry_period_ms: None, queue_limit: None, sntp_host: None, ..c.clone() };
         if apart(&before) == apart(&self.config) {
             return;
         }
@@ -145,7 +148,6 @@ impl Device {
                 self.check_certificates(now);
                 self.hurry_issuance(now);
             }
-            State::WifiConnected => self.ask_time(),
             _ => {}
         }
     }

@@ -293,7 +293,7 @@ impl Device {
             self.join(now);
         }
         if due(&mut self.time_retry) {
-            self.ask_time();
+            self.ask_time(now);
         }
         if due(&mut self.telemetry_at) {
             self.make_reading(now);

@@ -44,13 +44,7 @@ impl Device {
             self.change(Change::Confirm);
         }
         self.time_backoff.reset();
-        self.ask_time();
-        if self.config.sntp_host.is_none() {
-            if self.date.is_none() {
-                self.say(Report::TimeUnknown { why: "SNTP_HOST is not set".into() });
-            }
-            self.check_certificates(now);
-        }
+        self.ask_time(now);
     }
 
     pub(super) fn wifi_down(&mut self, now: Instant, why: WifiFailure) {
@@ -70,11 +64,15 @@ impl Device {
         self.wifi_retry = Some(self.back_off(now, "wifi", |d| &mut d.wifi_backoff));
     }
 
-    pub(super) fn ask_time(&mut self) {
-        let Some(host) = self.config.sntp_host.clone() else { return };
-        if self.ip.is_some() && !self.time_asked {
-            self.time_asked = true;
-            self.outputs.push_back(Output::SyncTime { host });
+    /// Asks the time server, or goes on without where there is none.
+    pub(super) fn ask_time(&mut self, now: Instant) {
+        match self.config.sntp_host.clone() {
+            None => self.go_on(now, "SNTP_HOST is not set"),
+            Some(host) if self.ip.is_some() && !self.time_asked => {
+                self.time_asked = true;
+                self.outputs.push_back(Output::SyncTime { host });
+            }
+            Some(_) => {}
         }
     }
 
@@ -85,15 +83,22 @@ impl Device {
             Err(()) if self.ip.is_none() => {}
             Err(()) => {
                 self.time_retry = Some(self.back_off(now, "time", |d| &mut d.time_backoff));
-                let patience = self.date.is_none() && self.time_backoff.attempts() < TIME_TRIES;
-                if self.state == State::WifiConnected && !patience {
-                    if self.date.is_none() {
-                        self.say(Report::TimeUnknown { why: "the time server does not answer".into() });
-                    }
-                    self.check_certificates(now);
+                if self.date.is_some() || self.time_backoff.attempts() >= TIME_TRIES {
+                    self.go_on(now, "the time server does not answer");
                 }
             }
         }
+    }
+
+    /// Waits for the date no longer.
+    fn go_on(&mut self, now: Instant, without: &str) {
+        if self.state != State::WifiConnected {
+            return;
+        }
+        if self.date.is_none() {
+            self.say(Report::TimeUnknown { why: without.into() });
+        }
+        self.check_certificates(now);
     }
 
     pub(super) fn set_time(&mut self, now: Instant, unix: UnixTime, by: &str) {
