@@ -21,6 +21,8 @@ use std::io;
 use std::time::Duration;
 use tokio::time::{sleep, timeout};
 
+/// The bytes of the largest head of an answer.
+pub const HEAD_BYTES_MAX: usize = 16 * 1024;
 /// How long after the system had no random numbers for a key it is asked again.
 const KEY_AGAIN: Duration = Duration::from_secs(1);
 

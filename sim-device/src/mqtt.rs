@@ -141,6 +141,7 @@ impl Link {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use std::io;
     use tokio::io::duplex;
 
     #[tokio::test]
@@ -170,6 +171,37 @@ mod tests {
         let why = link.receive().await.unwrap_err();
         assert_eq!(why.kind, NetFailureKind::Reset);
         assert!(why.text.contains("has not read"), "{}", why.text);
+    }
+
+    /// The other side has gone, and has said why before.
+    struct Refusing;
+
+    impl AsyncRead for Refusing {
+        fn poll_read(self: Pin<&mut Self>, _: &mut Context<'_>, _: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
+            let alert = rustls::Error::AlertReceived(rustls::AlertDescription::CertificateRevoked);
+            Poll::Ready(Err(io::Error::new(io::ErrorKind::InvalidData, alert)))
+        }
+    }
+
+    impl AsyncWrite for Refusing {
+        fn poll_write(self: Pin<&mut Self>, _: &mut Context<'_>, _: &[u8]) -> Poll<io::Result<usize>> {
+            Poll::Ready(Err(io::ErrorKind::BrokenPipe.into()))
+        }
+        fn poll_flush(self: Pin<&mut Self>, _: &mut Context<'_>) -> Poll<io::Result<()>> {
+            Poll::Ready(Ok(()))
+        }
+        fn poll_shutdown(self: Pin<&mut Self>, _: &mut Context<'_>) -> Poll<io::Result<()>> {
+            Poll::Ready(Ok(()))
+        }
+    }
+
+    #[tokio::test]
+    async fn an_alert_tells_more_than_the_write_it_broke() {
+        let mut link = Link::new(Box::new(Refusing));
+        link.send(b"CONNECT");
+        let why = link.receive().await.unwrap_err();
+        assert_eq!(why.kind, NetFailureKind::Alert);
+        assert!(why.text.contains("certificate_revoked"), "{}", why.text);
     }
 
     #[tokio::test(start_paused = true)]

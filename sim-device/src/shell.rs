@@ -383,6 +383,7 @@ impl<'a, R: AsyncRead + Unpin, W: AsyncWrite + Unpin> Powered<'a, R, W> {
             Output::Send(bytes) => {
                 if let Some(link) = &mut self.link {
                     link.send(&bytes);
+                    self.active = Instant::now();
                 }
             }
             Output::Close => {

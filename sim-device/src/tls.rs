@@ -14,7 +14,7 @@ use rustls::crypto::{CryptoProvider, verify_tls12_signature, verify_tls13_signat
 use rustls::pki_types::pem::PemObject;
 use rustls::pki_types::{CertificateDer, PrivateKeyDer, ServerName, TrustAnchor, UnixTime as Date};
 use rustls::{
-    AlertDescription, CertificateError, ClientConfig, DigitallySignedStruct, Error, OtherError, SignatureScheme,
+    AlertDescription, CertificateError, ClientConfig, DigitallySignedStruct, Error, InvalidMessage, OtherError, SignatureScheme,
     SupportedProtocolVersion,
 };
 use std::cell::Cell;
@@ -128,6 +128,9 @@ fn tls_failure(e: &Error) -> NetFailure {
         Error::PeerIncompatible(e) => failure(NetFailureKind::Tls, format!("no common TLS version or algorithm: {e:?}")),
         Error::AlertReceived(alert) => failure(NetFailureKind::Alert, format!("the server sent alert {}", alert_name(*alert))),
         Error::NoCertificatesPresented => failure(NetFailureKind::BadCertificate, "the server shows no certificate"),
+        Error::InvalidMessage(InvalidMessage::CertificatePayloadTooLarge | InvalidMessage::HandshakePayloadTooLarge) => {
+            failure(NetFailureKind::TooLarge, "the server's certificates are too large")
+        }
         Error::InvalidMessage(e) => failure(NetFailureKind::Tls, format!("not TLS, or broken TLS: {e:?}")),
         e => failure(NetFailureKind::Tls, e.to_string()),
     }
