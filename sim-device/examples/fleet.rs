@@ -1,4 +1,4 @@
-//! How much memory a connected mutual-TLS twin costs: `cargo run --release -p sim-device --example fleet -- 1000`.
+//! How much memory a connected mutual-TLS twin costs: `cargo run --release -p sim-device --example fleet -- [TWINS] [AT ONCE]`.
 //!
 //! CA and broker are this program once more, in a process of their own, so that only the twins are counted. Linux only.
 #![expect(clippy::unwrap_used, reason = "a measurement that cannot go on has failed")]
@@ -15,15 +15,16 @@ use std::sync::Arc;
 use std::time::Instant;
 use tokio::io::{AsyncBufReadExt as _, AsyncWriteExt as _, BufReader, duplex, split};
 
-/// Twins that enrol at once; more would overrun a listener's backlog.
+/// Twins that enrol at once unless told otherwise; many more would overrun a listener's backlog.
 const AT_ONCE: usize = 32;
 
 fn main() {
     let argument = std::env::args().nth(1);
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+    let at_once = std::env::args().nth(2).map_or(AT_ONCE, |n| n.parse().unwrap());
     match argument.as_deref() {
         Some("servers") => runtime.block_on(servers()),
-        count => runtime.block_on(fleet(count.map_or(1000, |n| n.parse().unwrap()))),
+        count => runtime.block_on(fleet(count.map_or(1000, |n| n.parse().unwrap()), at_once)),
     }
 }
 
@@ -39,7 +40,7 @@ async fn servers() {
     std::future::pending().await
 }
 
-async fn fleet(count: usize) {
+async fn fleet(count: usize, at_once: usize) {
     let mut child = Command::new(std::env::current_exe().unwrap()).arg("servers").stdout(Stdio::piped()).spawn().unwrap();
     let mut lines = StdReader::new(child.stdout.take().unwrap()).lines().map(Result::unwrap);
     let (ca, broker, anchor) =
@@ -72,7 +73,7 @@ async fn fleet(count: usize) {
             // The console stays open, so that the twin stays on; its buffer is not the twin's.
             lines.into_inner().into_inner().unsplit(told)
         }));
-        if n == 0 || starting.len() == AT_ONCE || n == count {
+        if n == 0 || starting.len() == at_once || n == count {
             for starting in starting.drain(..) {
                 std::mem::forget(starting.await.unwrap());
             }

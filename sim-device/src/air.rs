@@ -3,10 +3,7 @@
 use device_core::input::{Network, WifiFailure};
 use device_core::output::AirChange;
 use device_core::secret::Secret;
-use std::time::Duration;
 
-/// How long joining, or failing to join, takes (wall clock).
-pub(crate) const JOIN_TAKES: Duration = Duration::from_millis(1);
 /// The networks there may be at once; one more takes the oldest one's place.
 pub const NETWORKS_MAX: usize = 64;
 /// The address that the simulated DHCP server gives (S4's example).

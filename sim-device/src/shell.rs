@@ -1,6 +1,6 @@
 //! The loop that drives a device: one task, one wait; after each fact every wish is carried out, in order.
 
-use crate::air::{Air, AirNetwork, JOIN_TAKES};
+use crate::air::{Air, AirNetwork};
 use crate::clock::{Clock, quiet_before};
 use crate::console::{Console, Heard};
 use crate::enroll::{Reply, RingSignatures, make_csr, post};
@@ -25,7 +25,7 @@ use std::pin::pin;
 use std::sync::Arc;
 use std::time::Duration;
 use tokio::io::{AsyncRead, AsyncWrite};
-use tokio::time::{Instant, sleep, sleep_until, timeout};
+use tokio::time::{Instant, sleep_until, timeout};
 
 /// How long the console may take for the last lines of a twin that has ended (wall clock).
 pub const LAST_LINES_LIMIT: Duration = Duration::from_millis(200);
@@ -346,13 +346,12 @@ impl<'a, R: AsyncRead + Unpin, W: AsyncWrite + Unpin> Powered<'a, R, W> {
                     }
                     Some(_) => None,
                 };
-                self.errands.restart(Errand::Join, async move {
-                    sleep(JOIN_TAKES).await;
-                    match result {
-                        Ok(ip) => Fact::Joined(ssid, ip),
-                        Err(why) => Fact::WifiDown(why),
-                    }
-                });
+                // An errand all the same, so that the device can call it off.
+                let joined = match result {
+                    Ok(ip) => Fact::Joined(ssid, ip),
+                    Err(why) => Fact::WifiDown(why),
+                };
+                self.errands.restart(Errand::Join, std::future::ready(joined));
                 self.facts.extend(listening.map(Fact::Listening));
             }
             Output::LeaveWifi => {

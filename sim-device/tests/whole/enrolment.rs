@@ -130,6 +130,28 @@ async fn servers_that_do_not_speak_tls_or_nothing_at_all_are_given_up() {
 }
 
 #[tokio::test]
+async fn servers_that_never_finish_are_given_up() {
+    let good = Authority::new("Good");
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let url = format!("https://localhost:{}", listener.local_addr().unwrap().port());
+    let acceptor = good.server("localhost", |_| {}).acceptor();
+    tokio::spawn(async move {
+        loop {
+            let (stream, _) = listener.accept().await.unwrap();
+            let mut stream = acceptor.accept(stream).await.unwrap();
+            // A head that goes on for ever: within every limit of size, but not of time.
+            let _ = stream.write_all(b"HTTP/1.1 200 OK\r\n").await;
+            while stream.write_all(b"X: y\r\n").await.is_ok() && stream.flush().await.is_ok() {
+                tokio::time::sleep(std::time::Duration::from_millis(500)).await;
+            }
+        }
+    });
+    let mut twin = Twin::on(parts(&[("BACKEND_URL", &url), ("BACKEND_CA", &good.pem()), ("MQTT_HOST", "localhost")]));
+    twin.provisioned().await;
+    twin.hears("timed-out").await;
+}
+
+#[tokio::test]
 async fn a_device_enrols_and_talks_to_the_broker_over_mutual_tls() {
     let authority = Arc::new(Authority::new("Good"));
     for versions in ["1.2", "1.3"] {
@@ -181,4 +203,41 @@ async fn a_broker_that_refuses_the_certificate_is_quoted() {
         let line = twin.hears("alert ").await;
         assert!(line.contains("unknown_ca") || line.contains("decrypt_error"), "TLS {versions}: {line}");
     }
+}
+
+#[tokio::test]
+async fn an_own_certificate_needs_no_enrolment_and_insecure_is_loud() {
+    let authority = Authority::new("Good");
+    let strangers = Authority::new("Strangers");
+    let key = rcgen::KeyPair::generate().unwrap();
+    let csr = rcgen::CertificateParams::default().serialize_request(&key).unwrap().pem().unwrap();
+    let certificate = authority.issue(&csr);
+    // The broker's certificate is of somebody unknown, for another name, and long expired.
+    let mut server = strangers.server("other.test", |p| p.not_after = date_time_ymd(2000, 1, 1));
+    server.clients = Some(authority.root.der().clone());
+    let port = broker(server).await.port().to_string();
+    let key = key.serialize_pem();
+    let mut settings = vec![
+        ("MQTT_HOST", "localhost"),
+        ("MQTT_PORT", port.as_str()),
+        ("MQTT_CERTFILE", &certificate),
+        ("MQTT_KEYFILE", &key),
+        ("MQTT_CA_CERTS", "-----BEGIN CERTIFICATE-----\nAAAA\n-----END CERTIFICATE-----\n"),
+    ];
+    let mut twin = Twin::on(parts(&settings));
+    twin.provisioned().await;
+    twin.hears("no usable certificate among the trust anchors").await;
+
+    settings.push(("MQTT_TLS_INSECURE", "true"));
+    let mut twin = Twin::on(parts(&settings));
+    twin.provisioned().await;
+    twin.hears("Connected to broker").await;
+    let warning = twin.said.iter().find(|l| l.to_lowercase().contains("insecure"));
+    assert!(warning.is_some_and(|w| w.starts_with("W (")), "{:?}", twin.said);
+    // A key of another certificate is the device's own fault, and said as such.
+    let other = rcgen::KeyPair::generate().unwrap().serialize_pem();
+    settings[3].1 = &other;
+    let mut twin = Twin::on(parts(&settings));
+    twin.provisioned().await;
+    twin.hears("bad-identity").await;
 }

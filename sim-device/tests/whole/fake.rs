@@ -75,7 +75,7 @@ pub struct Server {
 }
 
 impl Server {
-    fn acceptor(self) -> TlsAcceptor {
+    pub fn acceptor(self) -> TlsAcceptor {
         let provider = Arc::new(rustls::crypto::ring::default_provider());
         let builder = ServerConfig::builder_with_provider(provider.clone()).with_protocol_versions(&self.versions).unwrap();
         let key = PrivateKeyDer::Pkcs8(PrivatePkcs8KeyDer::from(self.key));
@@ -105,6 +105,7 @@ pub async fn ca(server: Server, reply: impl Fn(&str) -> (u16, String) + Send + S
     tokio::spawn(async move {
         loop {
             let (stream, _) = listener.accept().await.unwrap();
+            stream.set_nodelay(true).unwrap();
             let (acceptor, log, reply) = (acceptor.clone(), log.clone(), reply.clone());
             tokio::spawn(async move {
                 // A handshake that fails is what half of these tests are about.
@@ -144,6 +145,7 @@ pub async fn broker(server: Server) -> SocketAddr {
     tokio::spawn(async move {
         loop {
             let (stream, _) = listener.accept().await.unwrap();
+            stream.set_nodelay(true).unwrap();
             let acceptor = acceptor.clone();
             tokio::spawn(async move {
                 if let Ok(stream) = acceptor.accept(stream).await {

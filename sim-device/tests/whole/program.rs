@@ -1,7 +1,8 @@
 //! The program: its console, its refusals, its end, and `kill -9` while it writes.
 #![cfg(unix)]
 
-use crate::twin::PATIENCE;
+use crate::fake::{Authority, ca};
+use crate::twin::{PATIENCE, TODAY};
 use device_core::storage::Stored;
 use sim_device::{FileStore, Store as _};
 use std::path::Path;
@@ -144,4 +145,34 @@ async fn a_kill_at_any_time_leaves_the_old_set_or_the_new() {
         assert!(number("QUEUE_LIMIT") > round, "round {round}: {} of {before}", number("QUEUE_LIMIT"));
         before = number("QUEUE_LIMIT");
     }
+}
+
+#[tokio::test]
+async fn the_system_roots_are_trusted_when_nothing_else_is_named() {
+    let authority = Authority::new("System");
+    for (trusted, says) in [(true, "503"), (false, "unknown-issuer")] {
+        let at = tempfile::tempdir().unwrap();
+        let roots = at.path().join("roots.pem");
+        let named = if trusted { authority.pem() } else { Authority::new("Other").pem() };
+        std::fs::write(&roots, named).unwrap();
+        let (address, asked) = ca(authority.server("localhost", |_| {}), |_| (503, String::new())).await;
+        let mut command = program(&at.path().join("state"));
+        command.env("SSL_CERT_FILE", &roots).env("BACKEND_URL", format!("https://localhost:{}", address.port()));
+        let mut running = start(command);
+        running.tell.write_all(format!("time {TODAY}\n").as_bytes()).await.unwrap();
+        let order = r#"provision {"ssid":"lab","password":"correct-horse","device_id":"d","provisioning_token":"t"}"#;
+        running.tell.write_all(format!("{order}\n").as_bytes()).await.unwrap();
+        running.hears(says).await;
+        assert_eq!(asked.lock().unwrap().len(), usize::from(trusted));
+    }
+}
+
+#[tokio::test]
+async fn a_port_that_is_taken_is_said() {
+    let at = tempfile::tempdir().unwrap();
+    let taken = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+    let mut command = program(at.path());
+    command.arg("--http").arg(taken.local_addr().unwrap().to_string());
+    let line = start(command).hears("could not listen").await;
+    assert!(line.starts_with("E (") && line.contains(&taken.local_addr().unwrap().to_string()), "{line}");
 }
