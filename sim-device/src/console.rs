@@ -74,7 +74,7 @@ impl<R: AsyncRead + Unpin, W: AsyncWrite + Unpin> Console<R, W> {
 
     /// Says a line of the shell's own.
     pub fn say_own(&mut self, now: Instant, level: char, text: &str) {
-        self.say(now, &format!("{level} ({}) shell: {}", now.as_millis(), text.replace(['\n', '\r'], " ")));
+        self.say(now, &format!("{level} ({}) shell: {}", now.as_millis(), text.replace(char::is_control, " ")));
     }
 
     /// Hears the next line, and writes meanwhile. Safe to drop while waiting.
