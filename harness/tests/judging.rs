@@ -1,7 +1,5 @@
 //! What a script reads, when its time is up, and whose fault it is.
 
-#![expect(clippy::unwrap_used, reason = "a test may")]
-
 mod common;
 
 use common::{act, act_and_wait, drive, line, never, none, scenario, snapshot, wait};

@@ -88,14 +88,13 @@ pub fn compare(stories: &[Story], goldens: &Goldens, judgement: &mut Judgement) 
         return;
     }
     for story in stories {
-        if let Some(finding) = compare_one(story, goldens) {
+        if let Some(finding) = difference_of(story, goldens) {
             judgement.fail(finding.at(story.place.clone()));
         }
     }
 }
 
-/// What is wrong with a story, if anything is.
-fn compare_one(story: &Story, goldens: &Goldens) -> Option<Finding> {
+fn difference_of(story: &Story, goldens: &Goldens) -> Option<Finding> {
     let file = goldens.file(story);
     let now = goldens.told(story);
     let golden = match read(&file) {
@@ -117,18 +116,14 @@ fn compare_one(story: &Story, goldens: &Goldens) -> Option<Finding> {
     };
     let finding = Finding::new(text);
     let wrote = |to: &Path| write(to, &goldens.scenario, story, &now);
-    let unwritten = |to: &Path, why| format!("{} could not be written: {why}", to.display());
-    Some(match goldens.update {
-        Update::No => finding.help("run it where CI is not set, then `cargo insta review`"),
-        Update::Pending => match wrote(&pending) {
+    match goldens.update {
+        Update::No => Some(finding.help("run it where CI is not set, then `cargo insta review`")),
+        Update::Pending => Some(match wrote(&pending) {
             Ok(()) => finding.help("look at it with `cargo insta review`, or take it with INSTA_UPDATE=always"),
-            Err(why) => finding.help(unwritten(&pending, why)),
-        },
-        Update::Accept => match wrote(&file) {
-            Ok(()) => return None,
-            Err(why) => finding.help(unwritten(&file, why)),
-        },
-    })
+            Err(why) => finding.help(format!("{} could not be written: {why}", pending.display())),
+        }),
+        Update::Accept => wrote(&file).err().map(|why| finding.help(format!("{} could not be written: {why}", file.display()))),
+    }
 }
 
 fn read(file: &Path) -> Result<Option<String>, String> {

@@ -7,7 +7,7 @@
 mod compare;
 mod story;
 
-pub use compare::{Goldens, compare};
+pub use compare::{Goldens, Update, compare};
 pub use story::Story;
 
 use crate::event::Source;
