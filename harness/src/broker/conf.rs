@@ -42,7 +42,7 @@ pub enum Storage {
     /// What it holds when it is stopped in good order. A kill loses everything (Mosquitto by itself stores every 30 minutes).
     OnStop,
     /// Every change, at the end of the turn of its loop in which it was made. A kill loses what came in the turn that was not stored
-    /// yet, though it may have been acknowledged; a turn with a change costs a write and an fsync of the whole store.
+    /// yet, though it may have been acknowledged; a turn with a change costs a write and an fsync of the whole store (5 ms here).
     EachChange,
 }
 
