@@ -1,4 +1,5 @@
 //! A link forwards what it gets, ends as its sides end, and tells what the TLS hellos said.
+#![expect(clippy::unwrap_used, reason = "a test's panic is its verdict")]
 
 use harness::ca::pki::{Pki, ServerSpec};
 use harness::event::{Event, Source, What};
@@ -44,8 +45,11 @@ fn chain(pem: &str) -> Vec<CertificateDer<'static>> {
     CertificateDer::pem_slice_iter(pem.as_bytes()).collect::<Result<_, _>>().unwrap()
 }
 
-/// The bytes of a handshake in the order they were sent, up to its end or its failure.
-fn shake(shake: Shake) -> Vec<(Side, Vec<u8>)> {
+/// Bytes in the order they were sent.
+type Sent = Vec<(Side, Vec<u8>)>;
+
+/// The bytes of a handshake, up to its end or its failure.
+fn shake(shake: Shake) -> Sent {
     let now = std::time::SystemTime::UNIX_EPOCH.elapsed().unwrap().as_secs();
     let (pki, other) = (Pki::new(now as i64).unwrap(), Pki::new(now as i64).unwrap());
     let server = pki.server(&ServerSpec::new(["broker.test"])).unwrap();
@@ -197,7 +201,7 @@ proptest! {
 
     #[test]
     fn no_damage_makes_it_panic(at in 0usize..4000, byte in any::<u8>(), cut in 0usize..4000, version in any::<bool>(), piece in 1usize..600) {
-        static SENT: std::sync::OnceLock<[Vec<(Side, Vec<u8>)>; 2]> = std::sync::OnceLock::new();
+        static SENT: std::sync::OnceLock<[Sent; 2]> = std::sync::OnceLock::new();
         let sent = SENT.get_or_init(|| [&TLS12, &TLS13].map(|version| shake(Shake { version, client_certificate: Some(true), ..PLAIN_13 })));
         let mut sent = sent[usize::from(version)].clone();
         for (_, bytes) in &mut sent {
