@@ -1,9 +1,12 @@
 //! Drives a device (real firmware or its software twin) through a scenario, against a real broker and a fake CA that can be told
 //! to lie, and judges what it saw.
 
+mod bench;
 pub mod broker;
 pub mod ca;
 pub mod child;
+pub mod cli;
+mod console;
 pub mod event;
 pub mod exit;
 pub mod golden;
@@ -12,10 +15,17 @@ pub mod link;
 pub mod matrix;
 pub mod pattern;
 pub mod report;
+mod runner;
 pub mod scenario;
 pub mod script;
+pub mod site;
 pub mod step;
+pub mod target;
 pub mod testbed;
 pub mod time_server;
 pub mod trace;
+mod trials;
 pub mod verdict;
+mod world;
+
+pub use trials::trials;

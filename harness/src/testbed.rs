@@ -1,7 +1,27 @@
 //! The testbed of one trial as its steps see it: power, console, HTTP, broker, CA, clock.
 
+use crate::broker::tap::Tls;
+use crate::broker::{Acl, Broker, BrokerError, BrokerSpec, Forward, Lines, Login, Storage, Tap, User};
 use crate::ca::misbehaviour::Lie;
+use crate::ca::server::CaError;
+use crate::ca::{CaParts, CaServer, TokenSpec, pki, pki::PkiError};
+use crate::console::OpenConsole;
+use crate::event::{Exchange, Power, Source, What};
+use crate::link::Link;
+use crate::runner::Trial;
+use crate::scenario::{Scenario, header};
+use crate::site::{Network, Site};
+use crate::target::{Console, Target, TargetError};
+use crate::time_server::{TimeLie, TimeServer};
+use crate::trace::{redact::Redactor, tape::Tape};
+use crate::world::{World, wall_unix};
+use device_core::command::Command;
+use device_core::config::{self, Security, TlsVersions};
+use device_core::secret::Secret;
 use device_core::storage::Write;
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicI64, Ordering};
 use std::time::Duration;
 
 /// The testbed could not do what a step asked. The trial is inconclusive, not failed.
@@ -60,58 +80,508 @@ pub enum Token {
     OtherDevice,
 }
 
-/// The testbed of one trial.
-#[derive(Debug)]
-pub struct Testbed {}
+/// The names the testbed's servers answer to.
+pub const SERVER_NAMES: [&str; 2] = ["localhost", "127.0.0.1"];
+/// The common name, or user name, of the tap.
+pub const TAP: &str = "harness-tap";
+/// How long a device may take until it reads commands and has stored its settings, before patience is multiplied in.
+const BOOT_LIMIT: Duration = Duration::from_secs(10);
+/// How long a device may take to serve its HTTP API, and to answer a call, before patience is multiplied in.
+const HTTP_LIMIT: Duration = Duration::from_secs(10);
+/// Bytes of an HTTP answer that are read.
+const HTTP_BODY_MAX: usize = 64 * 1024;
 
-#[expect(unused_variables, clippy::unimplemented, reason = "signatures first")]
+/// The testbed of one trial. Its servers start when the first step needs them.
+pub struct Testbed {
+    world: Arc<World>,
+    scenario: Arc<Scenario>,
+    tape: Tape,
+    redactor: Redactor,
+    patience: f32,
+    host: &'static str,
+    seed: u64,
+    device_id: String,
+    target: Box<dyn Target>,
+    console: Option<OpenConsole>,
+    /// The device has stored where its servers are.
+    configured: bool,
+    servers: Option<Servers>,
+    /// The testbed's date less the wall clock's, seconds.
+    date_offset: Arc<AtomicI64>,
+    lies: Vec<Lie>,
+}
+
+/// What runs beside the device.
+struct Servers {
+    site: Site,
+    ca: CaServer,
+    _time: TimeServer,
+    /// Ours alone, when the scenario starts, stops or listens to it.
+    broker: Option<Box<dyn Broker>>,
+    _ca_link: Link,
+    _broker_link: Link,
+    tap: Tap,
+    _log: Forward,
+    http: reqwest::Client,
+}
+
+impl std::fmt::Debug for Testbed {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Testbed").field("device_id", &self.device_id).field("target", &self.target).finish_non_exhaustive()
+    }
+}
+
 impl Testbed {
+    /// A testbed whose servers have not started yet.
+    pub fn new(world: &Arc<World>, trial: &Trial, tape: Tape) -> Testbed {
+        let wall = wall_unix();
+        let offset = trial.scenario.time.date.unix().map_or(0, |date| date - wall);
+        Testbed {
+            world: world.clone(),
+            scenario: trial.scenario.clone(),
+            redactor: tape.redactor().clone(),
+            tape,
+            patience: trial.facts.patience,
+            host: trial.facts.host_alias,
+            seed: trial.seed,
+            device_id: world.device_id(),
+            target: (trial.facts.make)(),
+            console: None,
+            configured: false,
+            servers: None,
+            date_offset: Arc::new(AtomicI64::new(offset)),
+            lies: trial.scenario.ca.misbehave.clone(),
+        }
+    }
+
     /// This trial's device id; steps may name another.
     pub fn device_id(&self) -> &str {
-        unimplemented!()
+        &self.device_id
     }
+
+    /// The testbed's date, seconds since 1970.
+    pub fn date(&self) -> i64 {
+        wall_unix().saturating_add(self.date_offset.load(Ordering::Relaxed))
+    }
+
     /// Switches power on, and configures the device on its first boot; `cut` arms a power cut.
+    ///
+    /// # Errors
+    /// When the target does not start, or its console takes no settings.
     pub async fn power_on(&mut self, cut: Option<CutPoint>) -> Result<(), ActError> {
-        unimplemented!()
+        self.power_off().await?;
+        let patience = self.patience;
+        let (tape, configured) = (self.tape.clone(), self.configured);
+        self.servers().await?;
+        let Some(servers) = &self.servers else { return Ok(()) };
+        tape.say(Source::Runner, What::Power(Power::On));
+        let console: Console = self.target.power_on(&servers.site, &tape, cut).await?;
+        let console = self.console.insert(OpenConsole::open(console, tape));
+        let limit = BOOT_LIMIT.mul_f32(patience);
+        if !console.seen(limit, |seen| seen.ready || seen.ended).await {
+            return Err(ActError::new(
+                format!("configure the device: its console was not ready within {} s", limit.as_secs()),
+                "look at the device's last lines; a slow target needs more patience",
+            ));
+        }
+        let mut lines = String::new();
+        if servers.site.clock_skip {
+            lines += &(Command::ClockSkip(true).line() + "\n");
+        }
+        if !configured {
+            for (name, value) in &servers.site.settings {
+                lines += &(Command::Set { name: name.clone(), value: value.clone() }.line() + "\n");
+            }
+            lines += &(Command::Save.line() + "\n");
+        }
+        if lines.is_empty() {
+            return Ok(());
+        }
+        // A device whose power is cut meanwhile is not the testbed's fault: the tape says what happened.
+        if console.write(lines.as_bytes()).await.is_err() || configured {
+            return Ok(());
+        }
+        let saved = console.seen(limit, |seen| seen.saves > 0 || seen.ended || seen.refused.is_some()).await;
+        let seen = console.so_far();
+        self.configured = seen.saves > 0;
+        match seen.refused {
+            Some(why) if !self.configured => {
+                Err(ActError::new(format!("configure the device: it refused a setting: {why}"), "correct `device: settings:`"))
+            }
+            _ if !saved => Err(ActError::new(
+                format!("configure the device: it did not say that its settings are saved within {} s", limit.as_secs()),
+                "look at the device's last lines",
+            )),
+            _ => Ok(()),
+        }
     }
-    /// Switches power off, at once.
+
+    /// Switches power off, at once. Off already is fine.
+    ///
+    /// # Errors
+    /// When the target does not stop.
     pub async fn power_off(&mut self) -> Result<(), ActError> {
-        unimplemented!()
+        self.target.power_off().await?;
+        if let Some(console) = self.console.take() {
+            console.drain().await;
+            self.tape.say(Source::Runner, What::Power(Power::Off));
+        }
+        Ok(())
     }
+
     /// Says a command line on the device's console.
+    ///
+    /// # Errors
+    /// When the device is off, or takes no bytes.
     pub async fn command(&mut self, line: &str) -> Result<(), ActError> {
-        unimplemented!()
+        self.write_serial(format!("{line}\n").as_bytes()).await
     }
+
     /// Writes bytes to the device's console as they are.
+    ///
+    /// # Errors
+    /// When the device is off, or takes no bytes.
     pub async fn write_serial(&mut self, bytes: &[u8]) -> Result<(), ActError> {
-        unimplemented!()
+        let Some(console) = &mut self.console else {
+            return Err(ActError::new("write to the device's console: it is off", "put a `power-on` step before this one"));
+        };
+        console
+            .write(bytes)
+            .await
+            .map_err(|e| ActError::new(format!("write to the device's console: {e}"), "look at the device's last lines: has it ended?"))
     }
-    /// Calls the device's HTTP API; waits (bounded) until it listens. The exchange goes on the tape.
+
+    /// Calls the device's HTTP API; waits (bounded) until it listens. The exchange goes on the tape, also when no answer came.
+    ///
+    /// # Errors
+    /// When the device is off, or the call cannot be made.
     pub async fn http(&mut self, call: HttpCall) -> Result<(), ActError> {
-        unimplemented!()
+        let limit = HTTP_LIMIT.mul_f32(self.patience);
+        let (Some(console), Some(servers)) = (&mut self.console, &self.servers) else {
+            return Err(ActError::new("call the device's HTTP API: it is off", "put a `power-on` step before this one"));
+        };
+        console.seen(limit, |seen| seen.http.is_some() || seen.ended).await;
+        let (status, body) = match console.so_far().http {
+            None => (None, format!("the device said no HTTP address within {} s", limit.as_secs())),
+            Some(address) => exchange(&servers.http, &address, &call, limit).await,
+        };
+        let exchange = Exchange { method: call.method, path: call.path, status, body };
+        self.tape.say(Source::Http, What::Exchange(exchange));
+        Ok(())
     }
+
     /// A provisioning token of this kind, minted by the CA where it is one the CA knows.
-    pub fn token(&mut self, kind: &Token) -> String {
-        unimplemented!()
+    ///
+    /// # Errors
+    /// When the servers do not start.
+    pub async fn token(&mut self, kind: &Token) -> Result<String, ActError> {
+        let now = self.date();
+        let servers = self.servers().await?;
+        let spec = match kind {
+            Token::Good | Token::Unknown => TokenSpec::default(),
+            Token::Expired => TokenSpec { expires_at: Some(now - 3600), ..TokenSpec::default() },
+            Token::OtherDevice => TokenSpec { bound_to: Some("another-device".into()), ..TokenSpec::default() },
+        };
+        let token = match kind {
+            Token::Unknown => format!("unknown-{}", self.device_id),
+            _ => servers.ca.mint_token(spec)?.expose().to_owned(),
+        };
+        self.redactor.register("provisioning-token", token.as_bytes());
+        Ok(token)
     }
+
+    /// Makes a secret known that a step is about to use, so that it never reaches a trace.
+    pub fn keep_secret(&self, label: &str, secret: &str) {
+        self.redactor.register(label, secret.as_bytes());
+    }
+
     /// Starts, stops or kills the broker.
+    ///
+    /// # Errors
+    /// When it does not obey, or is shared.
     pub async fn broker(&mut self, act: BrokerAct) -> Result<(), ActError> {
-        unimplemented!()
+        let servers = self.servers().await?;
+        let Some(broker) = &mut servers.broker else {
+            return Err(ActError::new("switch the broker: it is shared with other trials", "write `broker: { exclusive: true }`"));
+        };
+        let now = match act {
+            BrokerAct::Start => broker.start().await.map(|()| "started"),
+            BrokerAct::Stop => broker.stop().await.map(|()| "stopped"),
+            BrokerAct::Kill => broker.kill().await.map(|()| "killed"),
+        }?;
+        self.tape.say(Source::Runner, What::BrokerPower { now: now.into() });
+        Ok(())
     }
-    /// Publishes an order for this trial's device on `devices/<id>/command`, QoS 1; done when the broker has it.
+
+    /// Publishes an order for this trial's device on `devices/<id>/command`, QoS 1.
+    ///
+    /// # Errors
+    /// When the broker does not take it.
     pub async fn order(&mut self, payload: &[u8]) -> Result<(), ActError> {
-        unimplemented!()
+        let topic = format!("devices/{}/command", self.device_id);
+        Ok(self.servers().await?.tap.publish(&topic, payload.to_vec(), 1, false).await?)
     }
-    /// The CA lies like this from now on (in place of the lies before).
-    pub fn misbehave(&mut self, lies: &[Lie]) {
-        unimplemented!()
+
+    /// The CA lies like this from now on, in place of the lies before; none: it is honest.
+    ///
+    /// # Errors
+    /// When a lie needs a certificate that cannot be made.
+    pub fn misbehave(&mut self, lies: &[Lie]) -> Result<(), ActError> {
+        self.lies = lies.to_vec();
+        if let Some(servers) = &self.servers {
+            servers.ca.misbehave(self.lies.clone())?;
+        }
+        Ok(())
     }
-    /// Sets the date the time server tells, and so the device's at its next boot.
+
+    /// Sets the date that the time server tells (so the device's, when it next asks) and that the CA goes by.
     pub fn set_date(&mut self, unix: i64) {
-        unimplemented!()
+        self.date_offset.store(unix.saturating_sub(wall_unix()), Ordering::Relaxed);
     }
-    /// How the device clock stands to the wall clock is the device's; this only jumps it.
+
+    /// Jumps the device clock forward, and the testbed's date with it.
+    ///
+    /// # Errors
+    /// When the device is off.
     pub async fn jump_clock(&mut self, by: Duration) -> Result<(), ActError> {
-        unimplemented!()
+        let seconds = i64::try_from(by.as_secs()).unwrap_or(i64::MAX);
+        self.date_offset.fetch_add(seconds, Ordering::Relaxed);
+        let ms = u64::try_from(by.as_millis()).unwrap_or(u64::MAX);
+        self.command(&Command::ClockJump { ms }.line()).await
+    }
+
+    /// Ends everything that this trial started.
+    pub async fn take_down(&mut self) {
+        if let Err(error) = self.power_off().await {
+            self.tape.say(Source::Runner, What::Broke { why: error.to_string() });
+        }
+        if let Some(mut broker) = self.servers.take().and_then(|servers| servers.broker) {
+            // Nothing of it is wanted any more, so it need not say goodbye.
+            if let Err(error) = broker.kill().await {
+                self.tape.say(Source::Runner, What::Note(error.to_string()));
+            }
+        }
+    }
+
+    async fn servers(&mut self) -> Result<&mut Servers, ActError> {
+        if self.servers.is_none() {
+            self.servers = Some(self.start_servers().await?);
+        }
+        self.servers.as_mut().ok_or_else(|| ActError::new("start the servers", "report this as a bug"))
+    }
+
+    /// Starts everything beside the device, at the same time where nothing depends on the other.
+    async fn start_servers(&self) -> Result<Servers, ActError> {
+        let header = &self.scenario;
+        let security: Security = header.broker.security.unwrap_or(header.device.security).into();
+        let server = match security {
+            Security::Plain => None,
+            _ => Some(self.world.server_identity(&header.broker)?),
+        };
+        let tap_password = Secret::new(self.world.tap_password());
+        let mut users: Vec<User> =
+            header.broker.users.iter().map(|(name, word)| User { name: name.clone(), password: Secret::new(word.as_str()) }).collect();
+        if !users.is_empty() {
+            users.push(User { name: TAP.into(), password: tap_password.clone() });
+        }
+        let login = self.login(security, server.as_deref(), !users.is_empty(), tap_password)?;
+        let exclusive = header.broker.exclusive;
+        let spec = BrokerSpec {
+            security,
+            server: server.as_deref().cloned(),
+            client_ca: (security == Security::MutualTls).then(|| self.world.pki().device_ca_pem()),
+            crl: None,
+            tls: header.broker.tls.into(),
+            users,
+            acl: match &header.broker.acl {
+                Some(text) => Acl::Text(format!("{text}\nuser {TAP}\ntopic readwrite #\n")),
+                None if security == Security::MutualTls => Acl::Devices { operators: vec![TAP.into()] },
+                None => Acl::Open,
+            },
+            storage: if self.scenario.switches_broker() { Storage::EachChange } else { Storage::None },
+        };
+        for (label, secret) in self.secrets() {
+            self.redactor.register(label, secret.as_bytes());
+        }
+
+        let offset = self.date_offset.clone();
+        let clock: crate::ca::Clock = Arc::new(move || wall_unix().saturating_add(offset.load(Ordering::Relaxed)));
+        let mut parts = CaParts::new(self.world.pki().clone(), self.tape.clone(), clock.clone());
+        if let Some(lifetime) = header.ca.lifetime {
+            parts.lifetime_s = i64::try_from(lifetime.0.as_secs()).unwrap_or(i64::MAX);
+        }
+        let lines = if exclusive { Lines::All } else { Lines::Of(self.device_id.clone()) };
+        let broker = async {
+            if exclusive {
+                let started = self.world.own_broker(spec).await?;
+                let log = started.broker.log().forward(lines, &self.tape);
+                Ok::<_, BrokerError>((started.broker.endpoint().clone(), log, Some(started.broker)))
+            } else {
+                let shared = self.world.shared_broker(&spec).await?;
+                Ok((shared.endpoint.clone(), shared.log.forward(lines, &self.tape), None))
+            }
+        };
+        let (ca, time, broker) = tokio::join!(CaServer::start(parts), TimeServer::start(self.tape.clone(), clock), broker);
+        let (ca, time, (endpoint, log, broker)) = (ca?, time.map_err(|e| cannot("start the time server", &e))?, broker?);
+        ca.misbehave(self.lies.clone())?;
+        if header.time.server == header::TimeServer::Silent {
+            time.misbehave(TimeLie::Silent);
+        }
+        let filters = [format!("devices/{}/#", self.device_id)];
+        let (ca_link, broker_link, tap) = tokio::join!(
+            Link::start("ca", ca.address(), &self.tape),
+            Link::start("broker", endpoint.address, &self.tape),
+            Tap::connect(&endpoint, login, &filters, &self.tape),
+        );
+        let ca_link = ca_link.map_err(|e| cannot("listen before the CA", &e))?;
+        let broker_link = broker_link.map_err(|e| cannot("listen before the broker", &e))?;
+        let site = self.site(ca_link.address(), broker_link.address(), time.address());
+        let http = self.world.http().clone();
+        Ok(Servers { site, ca, _time: time, broker, _ca_link: ca_link, _broker_link: broker_link, tap: tap?, _log: log, http })
+    }
+
+    /// How the tap makes itself known to a broker like this.
+    fn login(&self, security: Security, server: Option<&pki::Identity>, users: bool, password: Secret) -> Result<Login, ActError> {
+        let identity = match security {
+            Security::MutualTls => Some(self.world.tap_identity()?),
+            _ => None,
+        };
+        let tls = server.map(|server| Tls::pinned(&server.chain_pem, identity.as_deref())).transpose()?;
+        Ok(Login { user: users.then(|| (TAP.to_owned(), password)), tls })
+    }
+
+    /// The testbed as the device sees it.
+    fn site(&self, ca: SocketAddr, broker: SocketAddr, time: SocketAddr) -> Site {
+        let device = &self.scenario.device;
+        let security: Security = device.security.into();
+        let root = self.world.pki().root_pem();
+        let mut settings: Vec<(String, Secret)> = Vec::new();
+        let mut set = |name: &str, value: String| settings.push((name.to_owned(), Secret::new(value)));
+        set("MQTT_USE_TLS", (security != Security::Plain).to_string());
+        set("MQTT_HOST", self.host.to_owned());
+        set("MQTT_PORT", broker.port().to_string());
+        set("MQTT_VERSION", config::MqttVersion::from(device.mqtt).name().to_owned());
+        set("TELEMETRY_PERIOD_MS", device.telemetry_period.0.as_millis().to_string());
+        set("SNTP_HOST", format!("{}:{}", self.host, time.port()));
+        match security {
+            Security::MutualTls => {
+                set("BACKEND_URL", format!("https://{}:{}", self.host, ca.port()));
+                set("BACKEND_CA", root.to_owned());
+            }
+            // Without enrolment the anchor must come from somewhere else.
+            Security::ServerTls => set("MQTT_CA_CERTS", root.to_owned()),
+            Security::Plain => {}
+        }
+        match device.tls.into() {
+            TlsVersions::Both => {}
+            TlsVersions::Only12 => set("TLS_VERSIONS", "1.2".into()),
+            TlsVersions::Only13 => set("TLS_VERSIONS", "1.3".into()),
+        }
+        if let Some(keepalive) = device.keepalive {
+            set("MQTT_KEEPALIVE", keepalive.0.as_secs().to_string());
+        }
+        for (name, value) in &device.settings {
+            set(name, value.as_str().to_owned());
+        }
+        let networks = self.networks().map(|n| Network {
+            ssid: n.ssid.clone(),
+            password: Secret::new(n.password.clone()),
+            rssi: n.rssi,
+            channel: n.channel,
+            dhcp: n.dhcp,
+        });
+        Site {
+            device_id: self.device_id.clone(),
+            networks: networks.collect(),
+            settings,
+            clock_skip: self.scenario.clock == header::ClockMode::Skip,
+            seed: self.seed,
+        }
+    }
+
+    fn networks(&self) -> impl Iterator<Item = &header::Network> {
+        self.scenario.air.iter()
+    }
+
+    /// What this scenario knows that must not be seen.
+    fn secrets(&self) -> Vec<(&'static str, String)> {
+        let header = &self.scenario;
+        let mut secrets: Vec<_> = self.networks().map(|n| ("wifi-password", n.password.clone())).collect();
+        secrets.extend(header.broker.users.values().map(|word| ("mqtt-password", word.as_str().to_owned())));
+        let of_device = header.device.settings.iter().filter(|(name, _)| config::setting(name).is_some_and(|s| s.secret));
+        secrets.extend(of_device.map(|(_, value)| ("setting", value.as_str().to_owned())));
+        secrets.push(("mqtt-password", self.world.tap_password().to_owned()));
+        secrets
+    }
+}
+
+/// Calls the API; the status and body, or no status and why.
+async fn exchange(http: &reqwest::Client, address: &str, call: &HttpCall, limit: Duration) -> (Option<u16>, String) {
+    let ask = async {
+        let method = reqwest::Method::from_bytes(call.method.as_bytes()).map_err(|e| e.to_string())?;
+        let mut request = http.request(method, format!("http://{address}{}", call.path)).body(call.body.clone());
+        for (name, value) in &call.headers {
+            request = request.header(name, value);
+        }
+        let mut answer = request.send().await.map_err(|e| causes(&e))?;
+        let (status, mut body) = (answer.status().as_u16(), Vec::new());
+        while let Some(chunk) = answer.chunk().await.map_err(|e| causes(&e))? {
+            body.extend_from_slice(&chunk);
+            if body.len() > HTTP_BODY_MAX {
+                return Err(format!("the answer is over {HTTP_BODY_MAX} bytes"));
+            }
+        }
+        Ok((status, String::from_utf8_lossy(&body).into_owned()))
+    };
+    match tokio::time::timeout(limit, ask).await {
+        Ok(Ok((status, body))) => (Some(status), body),
+        Ok(Err(why)) => (None, why),
+        Err(_) => (None, format!("no answer within {} s", limit.as_secs())),
+    }
+}
+
+/// An error with what caused it, in one line.
+fn causes(error: &dyn std::error::Error) -> String {
+    let mut text = error.to_string();
+    let mut cause = error.source();
+    while let Some(error) = cause {
+        text += &format!(": {error}");
+        cause = error.source();
+    }
+    text
+}
+
+fn cannot(what: &str, why: &dyn std::fmt::Display) -> ActError {
+    ActError::new(format!("{what}: {why}"), "see that the loopback interface is up and ports are free")
+}
+
+impl ActError {
+    /// What could not be done, and the next thing to do.
+    pub fn new(what: impl Into<String>, help: impl Into<String>) -> ActError {
+        ActError { what: what.into(), help: help.into() }
+    }
+}
+
+impl From<TargetError> for ActError {
+    fn from(error: TargetError) -> ActError {
+        ActError::new(error.what, error.help)
+    }
+}
+
+impl From<BrokerError> for ActError {
+    fn from(error: BrokerError) -> ActError {
+        ActError::new(error.what, error.help)
+    }
+}
+
+impl From<CaError> for ActError {
+    fn from(error: CaError) -> ActError {
+        ActError::new(error.to_string(), "report this as a bug")
+    }
+}
+
+impl From<PkiError> for ActError {
+    fn from(error: PkiError) -> ActError {
+        ActError::new(error.to_string(), "report this as a bug")
     }
 }

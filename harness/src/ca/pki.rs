@@ -41,7 +41,7 @@ impl From<rcgen::Error> for PkiError {
 }
 
 /// A certificate chain and its key, as files hold them.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Identity {
     /// The certificate, then its intermediate; PEM.
     pub chain_pem: String,

@@ -1,0 +1,51 @@
+//! `harness check` and `harness steps`: a scenario without running it.
+
+use super::complain;
+use crate::{exit, scenario};
+use std::io::IsTerminal;
+use std::path::PathBuf;
+
+#[derive(Debug, clap::Args)]
+pub(super) struct Check {
+    /// Scenario files, or folders of them.
+    #[arg(default_value = "scenarios")]
+    paths: Vec<PathBuf>,
+}
+
+impl Check {
+    pub(super) fn run(self) -> u8 {
+        let files = match scenario::find(&self.paths) {
+            Ok(files) => files,
+            Err(error) => return complain(error, exit::WRONG_INPUT),
+        };
+        let mut code = exit::PASS;
+        for file in files {
+            match scenario::load(&file) {
+                Ok(rows) => println!("ok  {}  {} trial{}", file.display(), rows.len(), if rows.len() == 1 { "" } else { "s" }),
+                Err(diagnostic) => {
+                    eprintln!("{}", diagnostic.render());
+                    code = exit::WRONG_INPUT;
+                }
+            }
+        }
+        code
+    }
+}
+
+#[derive(Debug, clap::Args)]
+pub(super) struct Steps {
+    /// Only this verb.
+    verb: Option<String>,
+}
+
+impl Steps {
+    pub(super) fn run(self) -> u8 {
+        match scenario::manual(self.verb.as_deref()) {
+            Ok(text) => {
+                println!("{text}");
+                exit::PASS
+            }
+            Err(error) => complain(error, exit::WRONG_INPUT),
+        }
+    }
+}

@@ -1,0 +1,75 @@
+//! The `harness` command line: one file a sub-command.
+
+mod check;
+mod replay;
+mod run;
+mod up;
+
+use crate::broker::Choice;
+use crate::exit;
+use clap::{Parser, Subcommand};
+use std::process::ExitCode;
+
+/// Drives an ESP32 (today: its software twin) through scenarios, against a real Mosquitto and a fake CA that can be told to lie,
+/// and judges what it saw.
+#[derive(Debug, Parser)]
+#[command(name = "harness", version, max_term_width = 110, after_help = "\
+Begin with `harness run`: it runs the scenarios below ./scenarios on the twin.
+
+Exit codes: 0 pass, 1 fail (the device's fault), 2 wrong input, 3 inconclusive (the testbed's fault), 4 everything was skipped,
+130 interrupted.")]
+struct Arguments {
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Debug, Subcommand)]
+enum Command {
+    /// Runs scenarios and judges them.
+    Run(run::Run),
+    /// Checks scenario files without running them.
+    Check(check::Check),
+    /// Prints the manual of the scenario language: every verb, with an example.
+    Steps(check::Steps),
+    /// Prints the JSON Schema of scenario files, for editors.
+    Schema,
+    /// Judges recorded runs again.
+    Replay(replay::Replay),
+    /// Starts a CA, a broker and a time server for your own devices, and prints how to use them. Ctrl-C ends them.
+    Up(up::Up),
+    /// Measures: provisioning to CONNACK, the runner's own cost, memory of a twin.
+    Bench(crate::bench::Bench),
+}
+
+/// Options that choose a broker.
+#[derive(Clone, Debug, clap::Args)]
+struct BrokerOption {
+    /// Which broker: `auto` (the first of these that works), `process` (an installed Mosquitto; $MOSQUITTO_BIN names it), `bundled` (the
+    /// one cargo built) or `external:HOST:PORT`. One that is named is never replaced by another.
+    #[arg(long, default_value = "auto", value_name = "BROKER", env = "HARNESS_BROKER")]
+    broker: Choice,
+}
+
+/// Parses the command line and does what it says.
+pub fn main() -> ExitCode {
+    // A wrong option ends here with clap's message and exit code 2.
+    let arguments = Arguments::parse();
+    ExitCode::from(match arguments.command {
+        Command::Run(run) => run.run(),
+        Command::Check(check) => check.run(),
+        Command::Steps(steps) => steps.run(),
+        Command::Schema => {
+            println!("{}", crate::scenario::schema::text());
+            exit::PASS
+        }
+        Command::Replay(replay) => replay.run(),
+        Command::Up(up) => up.run(),
+        Command::Bench(bench) => bench.run(),
+    })
+}
+
+/// Says an error that is the input's or the testbed's, and gives its exit code.
+fn complain(what: impl std::fmt::Display, code: u8) -> u8 {
+    eprintln!("harness: {what}");
+    code
+}

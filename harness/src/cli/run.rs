@@ -1,0 +1,195 @@
+//! `harness run`: scenarios to verdicts.
+
+use super::{BrokerOption, complain};
+use crate::exit::{self, Warnings};
+use crate::runner::{self, Options, Outcome, Trial};
+use crate::world::World;
+use crate::report::{self, Tally, console::Colour};
+use crate::{scenario, target};
+use std::io::{IsTerminal, Write};
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::time::Instant;
+use tokio::task::JoinSet;
+
+#[derive(Debug, clap::Args)]
+pub(super) struct Run {
+    /// Scenario files, or folders of them.
+    #[arg(default_value = "scenarios")]
+    paths: Vec<PathBuf>,
+    /// Only trials whose name contains this text; may be given several times (any of them).
+    #[arg(long, short, value_name = "TEXT")]
+    filter: Vec<String>,
+    /// The target to run on.
+    #[arg(long, default_value = "twin")]
+    target: String,
+    #[command(flatten)]
+    broker: BrokerOption,
+    /// Trials at the same time [default: four for each core].
+    #[arg(long, short, value_name = "N", value_parser = clap::value_parser!(u16).range(1..=512))]
+    jobs: Option<u16>,
+    /// Where traces are written [default: $HARNESS_TRACES, else target/traces in a cargo workspace, else ./traces].
+    #[arg(long, value_name = "FOLDER")]
+    traces: Option<PathBuf>,
+    /// The seed of everything left to chance; the same seed makes the same choices.
+    #[arg(long, default_value_t = 1)]
+    seed: u64,
+    /// A pass with warnings counts as a failure.
+    #[arg(long)]
+    deny_warnings: bool,
+    /// One JSON object a trial on standard output, for machines.
+    #[arg(long)]
+    json: bool,
+    /// Only names the trials.
+    #[arg(long)]
+    list: bool,
+}
+
+impl Run {
+    pub(super) fn run(self) -> u8 {
+        let warnings = if self.deny_warnings { Warnings::Denied } else { Warnings::Allowed };
+        let trials = match self.trials() {
+            Ok(trials) => trials,
+            Err(text) => {
+                eprintln!("{text}");
+                return exit::WRONG_INPUT;
+            }
+        };
+        if self.list {
+            trials.iter().for_each(|(trial, _)| println!("{}", trial.name));
+            return exit::PASS;
+        }
+        if trials.is_empty() {
+            return complain("no trial has such a name; `--list` shows them all", exit::WRONG_INPUT);
+        }
+        let options = Options {
+            broker: self.broker.broker.clone(),
+            traces: self.traces.clone().unwrap_or_else(runner::default_traces),
+            seed: self.seed,
+        };
+        let world = match World::open(&options.broker) {
+            Ok(world) => Arc::new(world),
+            Err(error) => return complain(error, exit::INCONCLUSIVE),
+        };
+        let (codes, interrupted) = world.runtime().block_on(self.run_all(&world, trials, &options, warnings));
+        world.close();
+        if interrupted { 130 } else { exit::worst(codes) }
+    }
+
+    /// Every trial with the capability its target lacks, if it lacks one; or the reports of what is wrong in the files.
+    fn trials(&self) -> Result<Vec<(Trial, Option<String>)>, String> {
+        let facts = target::facts(&self.target).map_err(|e| format!("harness: {e}"))?;
+        let files = scenario::find(&self.paths).map_err(|e| format!("harness: {e}"))?;
+        let (mut trials, mut wrong) = (Vec::new(), Vec::new());
+        for file in files {
+            match scenario::load(&file) {
+                Ok(rows) => trials.extend(rows.into_iter().map(|row| {
+                    let trial = Trial::new(Arc::new(row), facts, self.seed);
+                    let missing = trial.missing();
+                    (trial, missing)
+                })),
+                Err(diagnostic) => wrong.push(diagnostic.render(std::io::stderr().is_terminal())),
+            }
+        }
+        if !wrong.is_empty() {
+            return Err(wrong.join("\n"));
+        }
+        trials.retain(|(trial, _)| self.filter.is_empty() || self.filter.iter().any(|text| trial.name.contains(text)));
+        Ok(trials)
+    }
+
+    async fn run_all(
+        &self,
+        world: &Arc<World>,
+        trials: Vec<(Trial, Option<String>)>,
+        options: &Options,
+        warnings: Warnings,
+    ) -> (Vec<u8>, bool) {
+        let began = Instant::now();
+        let cores = std::thread::available_parallelism().map_or(2, usize::from);
+        let jobs = self.jobs.map_or(cores * 4, usize::from);
+        let progress = Progress { of: trials.len(), live: std::io::stderr().is_terminal() && !self.json };
+        let (mut waiting, mut running, mut done) = (trials.into_iter(), JoinSet::new(), Vec::new());
+        let mut interrupted = false;
+        let mut ctrl_c = std::pin::pin!(interruption());
+        loop {
+            while running.len() < jobs && !interrupted {
+                let Some((trial, missing)) = waiting.next() else { break };
+                let (world, options) = (world.clone(), options.clone());
+                running.spawn(async move {
+                    match missing {
+                        Some(word) => Outcome::skipped(&trial, &word),
+                        None => runner::run(&world, &trial, &options).await,
+                    }
+                });
+            }
+            tokio::select! {
+                next = running.join_next() => match next {
+                    Some(Ok(outcome)) => {
+                        progress.clear();
+                        self.tell(&outcome, warnings);
+                        done.push(outcome.judgement.verdict);
+                        progress.show(done.len(), running.len());
+                    }
+                    // A panic is our bug: say so, and count it as the testbed's fault.
+                    Some(Err(error)) => { complain(format!("a trial panicked: {error}"), exit::INCONCLUSIVE); return (vec![exit::INCONCLUSIVE], interrupted) }
+                    None => break,
+                },
+                () = &mut ctrl_c, if !interrupted => {
+                    interrupted = true;
+                    progress.clear();
+                    eprintln!("harness: interrupted; ending {} trials", running.len());
+                    world.interrupt();
+                }
+            }
+        }
+        if !self.json {
+            let mut tally = Tally::default();
+            done.iter().for_each(|verdict| tally.add(*verdict));
+            print!("{}", report::console::summary(&tally, began.elapsed(), Colour::for_stdout()));
+        }
+        (done.into_iter().map(|verdict| exit::code(verdict, warnings)).collect(), interrupted)
+    }
+
+    fn tell(&self, outcome: &Outcome, warnings: Warnings) {
+        let told = outcome.told();
+        if self.json {
+            println!("{}", report::json::trial(&told, warnings));
+        } else {
+            print!("{}", report::console::trial(&told, Colour::for_stdout()));
+        }
+    }
+}
+
+/// Ctrl-C, or on unix SIGTERM.
+pub(super) async fn interruption() {
+    #[cfg(unix)]
+    if let Ok(mut term) = tokio::signal::unix::signal(tokio::signal::unix::SignalKind::terminate()) {
+        tokio::select! {
+            _ = tokio::signal::ctrl_c() => return,
+            _ = term.recv() => return,
+        }
+    }
+    let _ = tokio::signal::ctrl_c().await;
+}
+
+/// One line that is rewritten, on a terminal only.
+struct Progress {
+    of: usize,
+    live: bool,
+}
+
+impl Progress {
+    fn show(&self, done: usize, running: usize) {
+        if self.live && done < self.of {
+            eprint!("{done} of {} done, {running} running", self.of);
+            let _ = std::io::stderr().flush();
+        }
+    }
+
+    fn clear(&self) {
+        if self.live {
+            eprint!("\r\x1b[2K");
+        }
+    }
+}

@@ -1,0 +1,136 @@
+//! `harness up`: the servers of a testbed, for devices that are not ours and for people with curl.
+
+use super::{BrokerOption, complain, run};
+use crate::broker::{Acl, BrokerSpec, Lines, Login, Storage, Tap, tap::Tls};
+use crate::ca::{CaParts, CaServer, TokenSpec, misbehaviour::Lie};
+use crate::child::PrivateDir;
+use crate::event::Event;
+use crate::exit;
+use crate::scenario::header;
+use crate::testbed::TAP;
+use crate::time_server::TimeServer;
+use crate::trace::{redact::Redactor, tape::Tape};
+use crate::world::{World, wall_unix};
+use device_core::config::{Security, TlsVersions};
+use std::net::SocketAddr;
+use std::sync::Arc;
+use tokio::sync::mpsc::Receiver;
+
+#[derive(Debug, clap::Args)]
+pub(super) struct Up {
+    #[command(flatten)]
+    broker: BrokerOption,
+    /// How the broker is protected.
+    #[arg(long, default_value = "mutual-tls", value_parser = ["mutual-tls", "server-tls", "plain"])]
+    security: String,
+    /// How the CA misbehaves, as in a scenario: `expired`, `{refuse: {status: 503, times: 2}}`; may be given several times.
+    #[arg(long, value_name = "LIE")]
+    misbehave: Vec<String>,
+    /// The CA's port [default: a free one].
+    #[arg(long, default_value_t = 0, value_name = "PORT")]
+    ca_port: u16,
+    /// Provisioning tokens to make; each is good for one device.
+    #[arg(long, default_value_t = 3, value_name = "N", value_parser = clap::value_parser!(u8).range(1..=100))]
+    tokens: u8,
+}
+
+impl Up {
+    pub(super) fn run(self) -> u8 {
+        let mut lies = Vec::new();
+        for text in &self.misbehave {
+            match crate::scenario::lie(text) {
+                Ok(lie) => lies.push(lie),
+                Err(why) => return complain(format!("--misbehave {text}: {why}"), exit::WRONG_INPUT),
+            }
+        }
+        let world = match World::open(&self.broker.broker) {
+            Ok(world) => Arc::new(world),
+            Err(error) => return complain(error, exit::INCONCLUSIVE),
+        };
+        let outcome = world.runtime().block_on(self.serve(&world, lies));
+        world.close();
+        match outcome {
+            Ok(()) => exit::PASS,
+            Err(why) => complain(why, exit::INCONCLUSIVE),
+        }
+    }
+
+    async fn serve(&self, world: &World, lies: Vec<Lie>) -> Result<(), Box<dyn std::error::Error>> {
+        let security = match self.security.as_str() {
+            "plain" => Security::Plain,
+            "server-tls" => Security::ServerTls,
+            _ => Security::MutualTls,
+        };
+        let (tape, events) = Tape::new(Redactor::new());
+        let clock: crate::ca::Clock = Arc::new(wall_unix);
+        let listen = SocketAddr::from(([127, 0, 0, 1], self.ca_port));
+        let ca = CaServer::start(CaParts { listen, ..CaParts::new(world.pki().clone(), tape.clone(), clock.clone()) }).await?;
+        ca.misbehave(lies)?;
+        let time = TimeServer::start(tape.clone(), clock).await?;
+
+        let server = match security {
+            Security::Plain => None,
+            _ => Some(world.server_identity(&header::BrokerSpec::default())?),
+        };
+        let operator = world.tap_identity()?;
+        let mutual = security == Security::MutualTls;
+        let mut started = world
+            .own_broker(BrokerSpec {
+                security,
+                server: server.as_deref().cloned(),
+                client_ca: mutual.then(|| world.pki().device_ca_pem()),
+                crl: None,
+                tls: TlsVersions::Both,
+                users: Vec::new(),
+                acl: if mutual { Acl::Devices { operators: vec![TAP.into()] } } else { Acl::Open },
+                storage: Storage::EachChange,
+            })
+            .await?;
+        let endpoint = started.broker.endpoint().clone();
+        let _log = started.broker.log().forward(Lines::All, &tape);
+        let tls = server.as_deref().map(|s| Tls::pinned(&s.chain_pem, mutual.then_some(&*operator))).transpose()?;
+        let _tap = Tap::connect(&endpoint, Login { user: None, tls }, &["#".to_owned()], &tape).await?;
+
+        let folder = PrivateDir::new("up")?;
+        let root = folder.write("ca.crt", world.pki().root_pem().as_bytes())?;
+        let certificate = folder.write("operator.crt", operator.chain_pem.as_bytes())?;
+        let key = folder.write("operator.key", operator.key_pem.expose().as_bytes())?;
+        let (root, certificate, key) = (root.display(), certificate.display(), key.display());
+        let (ca_port, port) = (ca.address().port(), endpoint.address.port());
+        let scheme = if security == Security::Plain { "mqtt" } else { "mqtts" };
+        println!("CA       https://localhost:{ca_port}   its root: {root}");
+        println!("broker   {scheme}://localhost:{port}   {} ({})", started.broker.backend(), self.security);
+        println!("time     {} (SNTP)", time.address());
+        for _ in 0..self.tokens {
+            println!("token    {}", ca.mint_token(TokenSpec::default())?.expose());
+        }
+        println!("\nWatch the broker:");
+        let identity = if mutual { format!(" --cert {certificate} --key {key}") } else { String::new() };
+        let trust = if security == Security::Plain { String::new() } else { format!(" --cafile {root}") };
+        println!("  mosquitto_sub -h localhost -p {port}{trust}{identity} -t '#' -v");
+        println!("\nA device for it (its HTTP address is on its console):");
+        let device = match security {
+            Security::MutualTls => format!("BACKEND_URL=https://localhost:{ca_port} BACKEND_CA={root} MQTT_USE_TLS=true"),
+            Security::ServerTls => format!("MQTT_USE_TLS=true MQTT_CA_CERTS={root}"),
+            Security::Plain => "MQTT_USE_TLS=false".into(),
+        };
+        println!("  {device} MQTT_HOST=localhost MQTT_PORT={port} SNTP_HOST={} cargo run -p sim-device", time.address());
+        println!("\nProvision it:");
+        println!("  curl -X POST http://ADDRESS/provision -H 'Authorization: Bearer user-token' -H 'Content-Type: application/json' \\");
+        println!("    -d '{{\"ssid\":\"lab\",\"password\":\"correct-horse\",\"device_id\":\"device_0070\",\"provisioning_token\":\"TOKEN\"}}'");
+        println!("\nWhat happens (Ctrl-C ends everything):");
+
+        tokio::select! {
+            () = print(events) => {}
+            () = run::interruption() => {}
+        }
+        started.broker.stop().await?;
+        Ok(())
+    }
+}
+
+async fn print(mut events: Receiver<Event>) {
+    while let Some(event) = events.recv().await {
+        println!("{:9.3}  {:6}  {}", event.at_us as f64 / 1e6, event.from, event.what);
+    }
+}

@@ -1,0 +1,83 @@
+//! Ways to have a device. A target is power and a byte stream; the ways it differs from the next are data ([`Facts`]).
+
+pub mod twin;
+
+use crate::scenario::header::Capability;
+use crate::site::Site;
+use crate::testbed::CutPoint;
+use crate::trace::tape::Tape;
+use async_trait::async_trait;
+use tokio::io::{AsyncRead, AsyncWrite};
+
+/// A device with a power switch.
+#[async_trait]
+pub trait Target: Send + std::fmt::Debug {
+    /// What is different about this way of having a device.
+    fn facts(&self) -> &Facts;
+
+    /// Switches power on; the device keeps what it had stored. `cut` arms a power cut just before a write; the target says
+    /// [`crate::event::What::Power`] on the tape when it strikes, and [`crate::event::What::Ended`] when the device ends by itself.
+    ///
+    /// # Errors
+    /// When the device cannot be started: the trial is inconclusive.
+    async fn power_on(&mut self, site: &Site, tape: &Tape, cut: Option<CutPoint>) -> Result<Console, TargetError>;
+
+    /// Switches power off, at once: nothing the device was doing is finished. Off already is fine.
+    ///
+    /// # Errors
+    /// When the device could not be stopped.
+    async fn power_off(&mut self) -> Result<(), TargetError>;
+}
+
+/// What is different about a way of having a device; nothing outside asks which one it is.
+#[derive(Clone, Debug)]
+pub struct Facts {
+    /// Its name, as `--target` takes it.
+    pub name: &'static str,
+    /// How the device calls the machine that the testbed's servers run on.
+    pub host_alias: &'static str,
+    /// What it can do; a step that needs more skips the trial by the capability's name.
+    pub can: &'static [Capability],
+    /// Multiplies every `within` of a scenario.
+    pub patience: f32,
+    /// Makes one: a device fresh from the factory, switched off.
+    pub make: fn() -> Box<dyn Target>,
+}
+
+/// A device's serial console.
+pub struct Console {
+    /// What the device says.
+    pub says: Box<dyn AsyncRead + Send + Unpin>,
+    /// What the device is told.
+    pub hears: Box<dyn AsyncWrite + Send + Unpin>,
+}
+
+impl std::fmt::Debug for Console {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("Console")
+    }
+}
+
+/// A device could not be started or stopped.
+#[derive(Debug, thiserror::Error)]
+#[error("could not {what}; {help}")]
+pub struct TargetError {
+    /// What could not be done, a lower-case fragment.
+    pub what: String,
+    /// The next thing to do.
+    pub help: String,
+}
+
+/// The targets there are. One line here and one file add a target.
+pub const TARGETS: &[&Facts] = &[&twin::FACTS];
+
+/// The facts of the target of that name.
+///
+/// # Errors
+/// When there is none; the message lists those there are.
+pub fn facts(name: &str) -> Result<&'static Facts, TargetError> {
+    TARGETS.iter().find(|facts| facts.name == name).copied().ok_or_else(|| TargetError {
+        what: format!("find a target called `{name}`"),
+        help: format!("there is {}", TARGETS.iter().map(|facts| format!("`{}`", facts.name)).collect::<Vec<_>>().join(", ")),
+    })
+}

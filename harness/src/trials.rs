@@ -1,0 +1,108 @@
+//! Scenarios as tests: each scenario × matrix row × target is one test that cargo and nextest can list, filter, shard and report.
+
+use crate::runner::{self, Options, Trial};
+use crate::world::World;
+use crate::report::{self, console::Colour};
+use crate::{child, scenario, target, verdict::Verdict};
+use libtest_mimic::{Arguments, Failed, Trial as Test};
+use std::path::{Path, PathBuf};
+use std::sync::{Arc, OnceLock};
+
+/// Runs every scenario that `pattern` (a glob, relative to the package) matches as a test, on every target that needs nothing but
+/// this process. Owns `main` of a test with `harness = false`: the process is also started again as the bundled broker and as the reaper.
+///
+/// ```no_run
+/// // tests/trials.rs, with `[[test]] name = "trials"  harness = false` in Cargo.toml
+/// fn main() -> std::process::ExitCode {
+///     harness::trials("**/*.yaml")
+/// }
+/// ```
+///
+/// A wrong scenario fails as a test of its own, with the report that points at the line. A trial that the testbed could not carry out
+/// fails too, and its message begins with `testbed:`.
+pub fn trials(pattern: &str) -> std::process::ExitCode {
+    child::answer_hidden_roles();
+    let arguments = Arguments::from_args();
+    let home = std::env::var_os("CARGO_MANIFEST_DIR").map_or_else(|| PathBuf::from("."), PathBuf::from);
+    let options = match Options::from_environment() {
+        Ok(options) => options,
+        Err(why) => {
+            eprintln!("harness: {why}");
+            return std::process::ExitCode::from(crate::exit::WRONG_INPUT);
+        }
+    };
+    let shared = Arc::new(Shared { options, world: OnceLock::new() });
+
+    let mut tests = Vec::new();
+    for path in found(&home, pattern) {
+        tests.extend(tests_of(&home, &path, &shared));
+    }
+    if tests.is_empty() {
+        let pattern = pattern.to_owned();
+        tests.push(Test::test("scenarios-exist", move || Err(Failed::from(format!("no file matches `{pattern}`")))));
+    }
+    let conclusion = libtest_mimic::run(&arguments, tests);
+    if let Some(Ok(world)) = shared.world.get() {
+        world.close();
+    }
+    conclusion.exit_code()
+}
+
+struct Shared {
+    options: Options,
+    world: OnceLock<Result<Arc<World>, String>>,
+}
+
+impl Shared {
+    /// Opened by the first trial that runs, so that listing starts no broker.
+    fn world(&self) -> Result<&Arc<World>, Failed> {
+        self.world
+            .get_or_init(|| World::open(&self.options.broker).map(Arc::new).map_err(|e| format!("testbed: {e}")))
+            .as_ref()
+            .map_err(|e| Failed::from(e.as_str()))
+    }
+}
+
+fn found(home: &Path, pattern: &str) -> Vec<PathBuf> {
+    let pattern = home.join(pattern);
+    let mut paths: Vec<PathBuf> = glob::glob(&pattern.to_string_lossy()).into_iter().flatten().filter_map(Result::ok).collect();
+    paths.retain(|p| !p.file_name().is_some_and(|n| n.to_string_lossy().starts_with("known-gaps")));
+    paths.sort();
+    paths
+}
+
+fn tests_of(home: &Path, path: &Path, shared: &Arc<Shared>) -> Vec<Test> {
+    let rows = match scenario::load(path) {
+        Ok(rows) => rows,
+        Err(diagnostic) => {
+            let name = path.strip_prefix(home).unwrap_or(path).with_extension("").to_string_lossy().into_owned();
+            let text = diagnostic.render(false);
+            return vec![Test::test(name, move || Err(Failed::from(text.as_str())))];
+        }
+    };
+    let mut tests = Vec::new();
+    for row in rows {
+        let row = Arc::new(row);
+        for facts in target::TARGETS {
+            let trial = Trial::new(row.clone(), facts, shared.options.seed);
+            let missing = trial.missing();
+            // Decided here and not while it runs, or a skipped trial would count as a passed one.
+            let (name, ignored) = (trial.name.clone(), missing.is_some());
+            let kind = missing.map(|word| format!("needs {word}")).unwrap_or_default();
+            let shared = shared.clone();
+            tests.push(Test::test(name, move || judge(&shared, &trial)).with_kind(kind).with_ignored_flag(ignored));
+        }
+    }
+    tests
+}
+
+fn judge(shared: &Shared, trial: &Trial) -> Result<(), Failed> {
+    let world = shared.world()?;
+    let outcome = world.runtime().block_on(runner::run(world, trial, &shared.options));
+    let story = report::console::trial(&outcome.told(), Colour::Never);
+    match outcome.judgement.verdict {
+        Verdict::Pass | Verdict::PassWithWarnings | Verdict::Skip => Ok(()),
+        Verdict::Fail => Err(Failed::from(story)),
+        Verdict::Inconclusive => Err(Failed::from(format!("testbed: {story}"))),
+    }
+}
