@@ -112,7 +112,7 @@ async fn read_lines(says: Box<dyn tokio::io::AsyncRead + Send + Unpin>, tape: Ta
 /// Keeps what a report tells the testbed; false when it is nothing of that kind.
 fn note(seen: &mut Seen, report: &Report) -> bool {
     match report {
-        Report::ConsoleReady => seen.ready = true,
+        Report::ConsoleReady {} => seen.ready = true,
         Report::SettingsSaved { .. } => seen.saves += 1,
         Report::CommandDone { .. } => seen.answers += 1,
         Report::CommandRefused { why } => {

@@ -1,12 +1,12 @@
 //! Runs one trial: the one loop between the tape, the script and the testbed.
 
 use crate::event::{Event, Source, What};
+use crate::golden::{self, Goldens, Update};
+use crate::report::Told;
 use crate::scenario::Scenario;
 use crate::script::{Action, Script};
 use crate::target::Facts;
 use crate::testbed::Testbed;
-use crate::golden::{self, Goldens, Update};
-use crate::report::Told;
 use crate::trace::format::{FORMAT, Header, VERSION};
 use crate::trace::{redact::Redactor, tape::Tape, write::Writer};
 use crate::verdict::{Finding, Judgement};
@@ -21,7 +21,7 @@ use tokio::time::sleep_until;
 /// One scenario, one row of its matrix, one target.
 #[derive(Clone, Debug)]
 pub struct Trial {
-    /// `happy/mutual-tls[mqtt=v5,tls=1.3]@twin`.
+    /// `happy/mutual-tls[mqtt=v5,tls=1.3]`.
     pub name: String,
     /// What is to be done and seen.
     pub scenario: Arc<Scenario>,
@@ -30,6 +30,9 @@ pub struct Trial {
     /// Where chance comes from; the same seed makes the same choices.
     pub seed: u64,
 }
+
+/// The fact of a trace's header that says which device id `${device}` was.
+pub const DEVICE_ID: &str = "device-id";
 
 /// How to run trials.
 #[derive(Clone, Debug)]
@@ -51,8 +54,6 @@ pub struct Outcome {
     pub target: &'static str,
     /// The verdict and its reasons.
     pub judgement: Judgement,
-    /// All that was seen.
-    pub events: Vec<Event>,
     /// Where that was written, if it could be.
     pub trace: Option<PathBuf>,
     /// Wall clock, with the testbed's setting up and taking down.
@@ -65,18 +66,27 @@ impl Outcome {
         Told { name: &self.name, target: self.target, judgement: &self.judgement, took: self.took, trace: self.trace.as_deref() }
     }
 
+    fn broken(trial: &Trial, why: String) -> Outcome {
+        let judgement = Judgement::inconclusive(why, "report this as a bug");
+        Outcome { judgement, ..Outcome::skipped(trial, "") }
+    }
+
     /// A trial that was not run, since its target lacks this.
     pub fn skipped(trial: &Trial, word: &str) -> Outcome {
         let judgement = Judgement::skip(format!("the target `{}` lacks {word}", trial.facts.name));
-        Outcome { name: trial.name.clone(), target: trial.facts.name, judgement, events: Vec::new(), trace: None, took: Duration::ZERO }
+        Outcome { name: trial.name.clone(), target: trial.facts.name, judgement, trace: None, took: Duration::ZERO }
     }
 }
 
 impl Trial {
     /// A trial of this scenario on this target.
     pub fn new(scenario: Arc<Scenario>, facts: &'static Facts, seed: u64) -> Trial {
-        let name = format!("{}@{}", scenario.trial_name(), facts.name);
-        Trial { name, scenario, facts, seed }
+        Trial { name: scenario.trial_name(), scenario, facts, seed }
+    }
+
+    /// The name with the target's: `happy/mutual-tls[mqtt=v5,tls=1.3]@twin`.
+    pub fn full_name(&self) -> String {
+        format!("{}@{}", self.name, self.facts.name)
     }
 
     /// Why the target cannot run it: a capability it lacks, or the scenario is not for it.
@@ -89,15 +99,15 @@ impl Trial {
         self.scenario.missing(self.facts.can).map(|need| need.to_string())
     }
 
-    fn header(&self, world: &World) -> Header {
+    fn header(&self, world: &World, device_id: &str) -> Header {
         let scenario = &self.scenario;
         Header {
             format: FORMAT.into(),
             version: VERSION,
             scenario: scenario.recorded(),
-            row: scenario.row.clone(),
+            row: scenario.row_values(),
             target: self.facts.name.into(),
-            facts: BTreeMap::new(),
+            facts: BTreeMap::from([(DEVICE_ID.to_owned(), device_id.to_owned())]),
             patience: self.facts.patience,
             seed: self.seed,
             tool: env!("CARGO_PKG_VERSION").into(),
@@ -109,7 +119,7 @@ impl Trial {
     /// A file name for its trace: what cannot stand in one is replaced.
     fn file_name(&self) -> String {
         let fits = |c: char| c.is_ascii_alphanumeric() || matches!(c, '-' | '_' | '.' | '=' | '@' | ',' | '[' | ']');
-        let name: String = self.name.chars().map(|c| if fits(c) { c } else { '-' }).collect();
+        let name: String = self.full_name().chars().map(|c| if fits(c) { c } else { '-' }).collect();
         // File systems end at 255 bytes.
         format!("{}.jsonl", &name[..name.len().min(200)])
     }
@@ -150,28 +160,33 @@ pub fn default_traces() -> PathBuf {
 pub async fn run(world: &Arc<World>, trial: &Trial, options: &Options) -> Outcome {
     let began = Instant::now();
     let (tape, events) = Tape::new(Redactor::new());
-    let mut script = Script::new(&trial.scenario, trial.facts.patience);
-    let mut testbed = Testbed::new(world, trial, tape.clone());
+    let device_id = world.device_id();
+    let scenario = match trial.scenario.for_device(&device_id) {
+        Ok(scenario) => Arc::new(scenario),
+        Err(diagnostics) => return Outcome::broken(trial, diagnostics.render(false)),
+    };
+    let mut script = Script::new(&scenario, trial.facts.patience);
+    let mut testbed = Testbed::new(world, trial, scenario.clone(), &device_id, tape.clone());
     let file = options.traces.join(trial.file_name());
     let mut trial_loop = Loop { script: &mut script, tape: &tape, events, said: None, trace: None, lost: None };
-    match Writer::create(&file, &trial.header(world), tape.redactor()) {
+    match Writer::create(&file, &trial.header(world, &device_id), tape.redactor()) {
         Ok(writer) => trial_loop.trace = Some(writer),
         Err(error) => trial_loop.lost = Some(error.to_string()),
     }
-    trial_loop.turn(&trial.scenario, &mut testbed, world).await;
+    trial_loop.turn(&scenario, &mut testbed, world).await;
     testbed.take_down().await;
     trial_loop.rest();
     let (trace, lost) = (trial_loop.trace.take(), trial_loop.lost.take());
 
     let mut judgement = script.judgement();
-    let goldens = Goldens::beside(&trial.scenario.path, trial.scenario.row.clone(), Update::from_env());
+    let goldens = Goldens::beside(&scenario.path, scenario.row_values(), Update::from_env());
     golden::compare(&script.stories(), &goldens, &mut judgement);
     let trace = trace.and_then(|trace| trace.finish(judgement.verdict).ok());
     if let Some(why) = lost {
         let text = format!("the trace could not be written to {}: {why}", file.display());
         judgement.warn(Finding::new(text).help("free some room, or choose another folder with --traces"));
     }
-    Outcome { name: trial.name.clone(), target: trial.facts.name, judgement, events: script.events().to_vec(), trace, took: began.elapsed() }
+    Outcome { name: trial.name.clone(), target: trial.facts.name, judgement, trace, took: began.elapsed() }
 }
 
 struct Loop<'a, 's> {

@@ -133,24 +133,23 @@ impl std::fmt::Debug for Testbed {
 
 impl Testbed {
     /// A testbed whose servers have not started yet.
-    pub fn new(world: &Arc<World>, trial: &Trial, tape: Tape) -> Testbed {
-        let wall = wall_unix();
-        let offset = trial.scenario.time.date.unix().map_or(0, |date| date - wall);
+    pub fn new(world: &Arc<World>, trial: &Trial, scenario: Arc<Scenario>, device_id: &str, tape: Tape) -> Testbed {
+        let offset = scenario.time.date.unix().map_or(0, |date| date.saturating_sub(wall_unix()));
         Testbed {
             world: world.clone(),
-            scenario: trial.scenario.clone(),
             redactor: tape.redactor().clone(),
             tape,
             patience: trial.facts.patience,
             host: trial.facts.host_alias,
             seed: trial.seed,
-            device_id: world.device_id(),
+            device_id: device_id.to_owned(),
             target: (trial.facts.make)(),
             console: None,
             configured: false,
             servers: None,
             date_offset: Arc::new(AtomicI64::new(offset)),
-            lies: trial.scenario.ca.misbehave.clone(),
+            lies: scenario.ca.misbehave.clone(),
+            scenario,
         }
     }
 
@@ -245,10 +244,9 @@ impl Testbed {
         let Some(console) = &mut self.console else {
             return Err(ActError::new("write to the device's console: it is off", "put a `power-on` step before this one"));
         };
-        console
-            .write(bytes)
-            .await
-            .map_err(|e| ActError::new(format!("write to the device's console: {e}"), "look at the device's last lines: has it ended?"))
+        console.write(bytes).await.map_err(|e| {
+            ActError::new(format!("write to the device's console: {e}"), "look at the device's last lines: has it ended?")
+        })
     }
 
     /// Calls the device's HTTP API; waits (bounded) until it listens. The exchange goes on the tape, also when no answer came.
@@ -371,7 +369,7 @@ impl Testbed {
     }
 
     /// Starts everything beside the device, at the same time where nothing depends on the other.
-    async fn start_servers(&self) -> Result<Servers, ActError> {
+    async fn start_servers(&mut self) -> Result<Servers, ActError> {
         let header = &self.scenario;
         let security: Security = header.broker.security.unwrap_or(header.device.security).into();
         let server = match security {
@@ -379,8 +377,12 @@ impl Testbed {
             _ => Some(self.world.server_identity(&header.broker)?),
         };
         let tap_password = Secret::new(self.world.tap_password());
-        let mut users: Vec<User> =
-            header.broker.users.iter().map(|(name, word)| User { name: name.clone(), password: Secret::new(word.as_str()) }).collect();
+        let mut users: Vec<User> = header
+            .broker
+            .users
+            .iter()
+            .map(|(name, word)| User { name: name.clone(), password: Secret::new(word.0.as_str()) })
+            .collect();
         if !users.is_empty() {
             users.push(User { name: TAP.into(), password: tap_password.clone() });
         }
@@ -481,7 +483,7 @@ impl Testbed {
             set("MQTT_KEEPALIVE", keepalive.0.as_secs().to_string());
         }
         for (name, value) in &device.settings {
-            set(name, value.as_str().to_owned());
+            set(name, value.0.as_str().to_owned());
         }
         let networks = self.networks().map(|n| Network {
             ssid: n.ssid.clone(),
@@ -507,9 +509,9 @@ impl Testbed {
     fn secrets(&self) -> Vec<(&'static str, String)> {
         let header = &self.scenario;
         let mut secrets: Vec<_> = self.networks().map(|n| ("wifi-password", n.password.clone())).collect();
-        secrets.extend(header.broker.users.values().map(|word| ("mqtt-password", word.as_str().to_owned())));
+        secrets.extend(header.broker.users.values().map(|word| ("mqtt-password", word.0.as_str().to_owned())));
         let of_device = header.device.settings.iter().filter(|(name, _)| config::setting(name).is_some_and(|s| s.secret));
-        secrets.extend(of_device.map(|(_, value)| ("setting", value.as_str().to_owned())));
+        secrets.extend(of_device.map(|(_, value)| ("setting", value.0.as_str().to_owned())));
         secrets.push(("mqtt-password", self.world.tap_password().to_owned()));
         secrets
     }

@@ -1,8 +1,8 @@
 //! Scenarios as tests: each scenario × matrix row × target is one test that cargo and nextest can list, filter, shard and report.
 
+use crate::report::{self, console::Colour};
 use crate::runner::{self, Options, Trial};
 use crate::world::World;
-use crate::report::{self, console::Colour};
 use crate::{child, scenario, target, verdict::Verdict};
 use libtest_mimic::{Arguments, Failed, Trial as Test};
 use std::path::{Path, PathBuf};
@@ -87,7 +87,7 @@ fn tests_of(home: &Path, path: &Path, shared: &Arc<Shared>) -> Vec<Test> {
             let trial = Trial::new(row.clone(), facts, shared.options.seed);
             let missing = trial.missing();
             // Decided here and not while it runs, or a skipped trial would count as a passed one.
-            let (name, ignored) = (trial.name.clone(), missing.is_some());
+            let (name, ignored) = (trial.full_name(), missing.is_some());
             let kind = missing.map(|word| format!("needs {word}")).unwrap_or_default();
             let shared = shared.clone();
             tests.push(Test::test(name, move || judge(&shared, &trial)).with_kind(kind).with_ignored_flag(ignored));

@@ -30,15 +30,20 @@ pub struct World {
     runtime: Option<Runtime>,
     pki: Arc<Pki>,
     choice: Choice,
-    shared: Mutex<Vec<(BrokerSpec, Arc<OnceCell<Shared>>)>>,
+    shared: Mutex<Vec<SharedCell>>,
     backend: OnceCell<Backend>,
     interrupt: watch::Sender<bool>,
     devices: AtomicU32,
-    identities: Mutex<Vec<((Vec<String>, ServerCertificate), Arc<Identity>)>>,
+    identities: Mutex<Vec<Known>>,
     tap: Mutex<Option<Arc<Identity>>>,
     tap_password: String,
     http: reqwest::Client,
 }
+
+/// A broker that is started once, by whoever wants one like this first.
+type SharedCell = (BrokerSpec, Arc<OnceCell<Arc<Shared>>>);
+/// A server certificate by its names and what is wrong with it.
+type Known = ((Vec<String>, ServerCertificate), Arc<Identity>);
 
 /// A broker that many trials use at the same time; nobody may stop it before the world ends.
 #[derive(Debug)]
@@ -153,7 +158,7 @@ impl World {
     ///
     /// # Errors
     /// When it does not start.
-    pub async fn shared_broker(&self, spec: &BrokerSpec) -> Result<Arc<OnceCell<Shared>>, BrokerError> {
+    pub async fn shared_broker(&self, spec: &BrokerSpec) -> Result<Arc<Shared>, BrokerError> {
         let cell = {
             let mut shared = lock(&self.shared);
             match shared.iter().find(|(known, _)| known == spec) {
@@ -165,13 +170,12 @@ impl World {
                 }
             }
         };
-        cell.get_or_try_init(|| async {
+        let start = || async {
             let started = self.own_broker(spec.clone()).await?;
             let (endpoint, log) = (started.broker.endpoint().clone(), started.broker.log().clone());
-            Ok(Shared { endpoint, log, started: Mutex::new(Some(started)) })
-        })
-        .await?;
-        Ok(cell)
+            Ok(Arc::new(Shared { endpoint, log, started: Mutex::new(Some(started)) }))
+        };
+        cell.get_or_try_init(start).await.cloned()
     }
 
     /// A broker for one trial alone. The first broker of a process is said in a line on standard error.
@@ -222,7 +226,10 @@ impl Drop for World {
 /// A word that nobody can guess: 32 hex digits.
 fn random_word() -> Result<String, std::io::Error> {
     let mut bytes = [0; 16];
-    rustls::crypto::ring::default_provider().secure_random.fill(&mut bytes).map_err(|_| std::io::Error::other("no random numbers"))?;
+    rustls::crypto::ring::default_provider()
+        .secure_random
+        .fill(&mut bytes)
+        .map_err(|_| std::io::Error::other("no random numbers"))?;
     Ok(bytes.iter().map(|b| format!("{b:02x}")).collect())
 }
 

@@ -57,11 +57,10 @@ impl Servers {
         let parts = CaParts::new(world.pki().clone(), tape.clone(), clock.clone());
         let (ca, time) = on.spawn(async move { (CaServer::start(parts).await, TimeServer::start(tape, clock).await) }).await?;
         let (ca, time) = (ca?, time?);
-        let endpoint = broker.get().map(|shared| shared.endpoint.clone()).ok_or("the broker is gone")?;
         let settings = [
             ("MQTT_USE_TLS", "true".to_owned()),
             ("MQTT_HOST", "localhost".to_owned()),
-            ("MQTT_PORT", endpoint.address.port().to_string()),
+            ("MQTT_PORT", broker.endpoint.address.port().to_string()),
             ("BACKEND_URL", format!("https://localhost:{}", ca.address().port())),
             ("BACKEND_CA", world.pki().root_pem().to_owned()),
             ("SNTP_HOST", time.address().to_string()),
@@ -97,7 +96,10 @@ impl Running {
     }
 
     /// Reads the console until a report satisfies `wanted`.
-    pub(super) async fn until<T>(&mut self, mut wanted: impl FnMut(Report) -> Option<T>) -> Result<T, Box<dyn Error + Send + Sync>> {
+    pub(super) async fn until<T>(
+        &mut self,
+        mut wanted: impl FnMut(Report) -> Option<T>,
+    ) -> Result<T, Box<dyn Error + Send + Sync>> {
         let mut last = String::new();
         let read = async {
             while let Some(line) = self.lines.next_line().await? {

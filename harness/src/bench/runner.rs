@@ -15,7 +15,7 @@ const STEPS: usize = 10;
 
 pub(super) fn measure(world: &Arc<World>, n: u32) -> Result<String, Box<dyn Error + Send + Sync>> {
     let text = format!("name: Nothing\nversion: 1\nsteps:\n{}", "  - delay: 0s\n".repeat(STEPS));
-    let rows = scenario::load_text(Path::new("nothing.yaml"), &text).map_err(|diagnostic| diagnostic.render(false))?;
+    let rows = scenario::read(Path::new("nothing.yaml"), text.as_bytes()).map_err(|diagnostic| diagnostic.render(false))?;
     let row = rows.into_iter().next().ok_or("no trial")?;
     let trial = Trial::new(Arc::new(row), &target::twin::FACTS, 1);
     let traces = tempfile::tempdir()?;

@@ -23,7 +23,7 @@ impl Check {
             match scenario::load(&file) {
                 Ok(rows) => println!("ok  {}  {} trial{}", file.display(), rows.len(), if rows.len() == 1 { "" } else { "s" }),
                 Err(diagnostic) => {
-                    eprintln!("{}", diagnostic.render());
+                    eprintln!("{}", diagnostic.render(std::io::stderr().is_terminal()));
                     code = exit::WRONG_INPUT;
                 }
             }

@@ -13,11 +13,16 @@ use std::process::ExitCode;
 /// Drives an ESP32 (today: its software twin) through scenarios, against a real Mosquitto and a fake CA that can be told to lie,
 /// and judges what it saw.
 #[derive(Debug, Parser)]
-#[command(name = "harness", version, max_term_width = 110, after_help = "\
+#[command(
+    name = "harness",
+    version,
+    max_term_width = 110,
+    after_help = "\
 Begin with `harness run`: it runs the scenarios below ./scenarios on the twin.
 
 Exit codes: 0 pass, 1 fail (the device's fault), 2 wrong input, 3 inconclusive (the testbed's fault), 4 everything was skipped,
-130 interrupted.")]
+130 interrupted."
+)]
 struct Arguments {
     #[command(subcommand)]
     command: Command,

@@ -4,6 +4,7 @@ use super::complain;
 use crate::exit::{self, Warnings};
 use crate::golden::{self, Goldens, Update};
 use crate::report::{self, Told, console::Colour};
+use crate::runner::DEVICE_ID;
 use crate::{scenario, trace};
 use std::io::IsTerminal;
 use std::path::{Path, PathBuf};
@@ -33,15 +34,23 @@ impl Replay {
             Err(error) => return complain(format!("{}: {error}", path.display()), exit::WRONG_INPUT),
         };
         let recorded = &trace.header.scenario;
-        let rows = match scenario::load_text(Path::new(&recorded.path), &recorded.text) {
+        let rows = match scenario::read(Path::new(&recorded.path), recorded.text.as_bytes()) {
             Ok(rows) => rows,
             Err(diagnostic) => {
                 eprintln!("{}", diagnostic.render(std::io::stderr().is_terminal()));
-                return complain("the scenario in the trace cannot be read: was it edited, or written by a later version?", exit::WRONG_INPUT);
+                return complain(
+                    "the scenario in the trace cannot be read: was it edited, or written by a later version?",
+                    exit::WRONG_INPUT,
+                );
             }
         };
-        let Some(scenario) = rows.into_iter().find(|row| row.row == trace.header.row) else {
+        let Some(scenario) = rows.into_iter().find(|row| row.row_values() == trace.header.row) else {
             return complain(format!("{}: the scenario in it has no such row of its matrix", path.display()), exit::WRONG_INPUT);
+        };
+        let device_id = trace.header.facts.get(DEVICE_ID).map_or("", String::as_str);
+        let scenario = match scenario.for_device(device_id) {
+            Ok(scenario) => scenario,
+            Err(_) => return complain(format!("{}: its header names no device", path.display()), exit::WRONG_INPUT),
         };
         let began = Instant::now();
         let replay = trace::replay::replay(&trace, &scenario);
@@ -49,11 +58,12 @@ impl Replay {
         // A replay only looks: it never writes a golden. Where the file is gone, so are its goldens.
         let changed = trace::replay::changed_since(recorded, &scenario.path);
         if scenario.path.is_file() && changed.is_none() {
-            let goldens = Goldens::beside(&scenario.path, scenario.row.clone(), Update::No);
+            let goldens = Goldens::beside(&scenario.path, scenario.row_values(), Update::No);
             golden::compare(&replay.stories, &goldens, &mut judgement);
         }
-        let name = format!("{}@{}", scenario.trial_name(), trace.header.target);
-        let told = Told { name: &name, target: &trace.header.target, judgement: &judgement, took: began.elapsed(), trace: Some(path) };
+        let name = scenario.trial_name();
+        let told =
+            Told { name: &name, target: &trace.header.target, judgement: &judgement, took: began.elapsed(), trace: Some(path) };
         if self.json {
             println!("{}", report::json::trial(&told, self.warnings()));
         } else {

@@ -2,9 +2,9 @@
 
 use super::{BrokerOption, complain};
 use crate::exit::{self, Warnings};
+use crate::report::{self, Tally, console::Colour};
 use crate::runner::{self, Options, Outcome, Trial};
 use crate::world::World;
-use crate::report::{self, Tally, console::Colour};
 use crate::{scenario, target};
 use std::io::{IsTerminal, Write};
 use std::path::PathBuf;
@@ -56,7 +56,7 @@ impl Run {
             }
         };
         if self.list {
-            trials.iter().for_each(|(trial, _)| println!("{}", trial.name));
+            trials.iter().for_each(|(trial, _)| println!("{}", trial.full_name()));
             return exit::PASS;
         }
         if trials.is_empty() {
@@ -94,7 +94,7 @@ impl Run {
         if !wrong.is_empty() {
             return Err(wrong.join("\n"));
         }
-        trials.retain(|(trial, _)| self.filter.is_empty() || self.filter.iter().any(|text| trial.name.contains(text)));
+        trials.retain(|(trial, _)| self.filter.is_empty() || self.filter.iter().any(|text| trial.full_name().contains(text)));
         Ok(trials)
     }
 

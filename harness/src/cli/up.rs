@@ -6,7 +6,7 @@ use crate::ca::{CaParts, CaServer, TokenSpec, misbehaviour::Lie};
 use crate::child::PrivateDir;
 use crate::event::Event;
 use crate::exit;
-use crate::scenario::header;
+use crate::scenario::{header, problem::Problem, typed, yaml};
 use crate::testbed::TAP;
 use crate::time_server::TimeServer;
 use crate::trace::{redact::Redactor, tape::Tape};
@@ -38,7 +38,7 @@ impl Up {
     pub(super) fn run(self) -> u8 {
         let mut lies = Vec::new();
         for text in &self.misbehave {
-            match crate::scenario::lie(text) {
+            match lie(text) {
                 Ok(lie) => lies.push(lie),
                 Err(why) => return complain(format!("--misbehave {text}: {why}"), exit::WRONG_INPUT),
             }
@@ -116,8 +116,12 @@ impl Up {
         };
         println!("  {device} MQTT_HOST=localhost MQTT_PORT={port} SNTP_HOST={} cargo run -p sim-device", time.address());
         println!("\nProvision it:");
-        println!("  curl -X POST http://ADDRESS/provision -H 'Authorization: Bearer user-token' -H 'Content-Type: application/json' \\");
-        println!("    -d '{{\"ssid\":\"lab\",\"password\":\"correct-horse\",\"device_id\":\"device_0070\",\"provisioning_token\":\"TOKEN\"}}'");
+        println!(
+            "  curl -X POST http://ADDRESS/provision -H 'Authorization: Bearer user-token' -H 'Content-Type: application/json' \\"
+        );
+        println!(
+            "    -d '{{\"ssid\":\"lab\",\"password\":\"correct-horse\",\"device_id\":\"device_0070\",\"provisioning_token\":\"TOKEN\"}}'"
+        );
         println!("\nWhat happens (Ctrl-C ends everything):");
 
         tokio::select! {
@@ -127,6 +131,13 @@ impl Up {
         started.broker.stop().await?;
         Ok(())
     }
+}
+
+/// A lie, as a scenario writes it.
+fn lie(text: &str) -> Result<Lie, String> {
+    let told =
+        |problems: Vec<Problem>| problems.into_iter().map(|p| format!("{}; {}", p.met, p.help)).collect::<Vec<_>>().join("; ");
+    typed::read(&yaml::parse(text).map_err(told)?).map_err(told)
 }
 
 async fn print(mut events: Receiver<Event>) {

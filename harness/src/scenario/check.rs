@@ -43,6 +43,10 @@ impl fmt::Debug for Origin {
 }
 
 impl Origin {
+    pub(super) fn text(&self) -> &str {
+        &self.file.source
+    }
+
     pub(super) fn scenario(self: &Arc<Self>, device_id: &str) -> Result<Scenario, Diagnostics> {
         let mut problems = Vec::new();
         let scenario = self.check(device_id, &mut problems);

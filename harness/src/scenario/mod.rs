@@ -19,7 +19,9 @@ pub use manual::manual;
 pub use problem::Diagnostics;
 
 use crate::step::{Act, Watch};
+use crate::trace::format::Recorded;
 use header::{BrokerSpec, CaSpec, Capability, ClockMode, DeviceSpec, Network, TimeSpec};
+use std::collections::BTreeMap;
 use std::fmt;
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -74,6 +76,40 @@ pub struct Scenario {
 }
 
 impl Scenario {
+    /// What its trials are called: the file without its ending, as it lies below the folder `scenarios` (or with its folder's name
+    /// alone), and the row: `happy/mutual-tls[mqtt=v5,tls=1.3]`.
+    pub fn trial_name(&self) -> String {
+        let path = self.path.with_extension("");
+        let parts: Vec<_> = path.iter().map(|part| part.to_string_lossy()).collect();
+        let below = match parts.iter().rposition(|part| part == "scenarios") {
+            Some(at) if at + 1 < parts.len() => at + 1,
+            _ => parts.len().saturating_sub(2),
+        };
+        let name = parts[below..].join("/");
+        if self.row.is_empty() { name } else { format!("{name}[{}]", self.row) }
+    }
+
+    /// The row of the matrix, as parameter and value.
+    pub fn row_values(&self) -> BTreeMap<String, String> {
+        let pairs = self.row.split(',').filter_map(|pair| pair.split_once('='));
+        pairs.map(|(name, value)| (name.to_owned(), value.to_owned())).collect()
+    }
+
+    /// What a trace keeps of it.
+    pub fn recorded(&self) -> Recorded {
+        Recorded {
+            name: self.name.clone(),
+            path: self.path.to_string_lossy().into_owned(),
+            sha256: self.sha256.clone(),
+            text: self.origin.text().to_owned(),
+        }
+    }
+
+    /// Whether a step starts, stops or kills the broker.
+    pub fn switches_broker(&self) -> bool {
+        self.steps.iter().any(|step| step.verb == "broker")
+    }
+
     /// The same scenario for this device: its id stands wherever the file says `${device}`.
     ///
     /// # Errors

@@ -70,7 +70,7 @@ impl Period {
 impl fmt::Display for Period {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let nanos = self.0.as_nanos();
-        let (unit, scale) = UNITS.iter().rev().find(|(_, scale)| nanos > 0 && nanos % scale == 0).unwrap_or(&UNITS[3]);
+        let (unit, scale) = UNITS.iter().rev().find(|(_, scale)| nanos > 0 && nanos.is_multiple_of(*scale)).unwrap_or(&UNITS[3]);
         write!(f, "{}{unit}", nanos / scale)
     }
 }
@@ -163,6 +163,16 @@ pub enum Date {
     Now,
     /// Seconds since 1970-01-01T00:00:00Z.
     At(i64),
+}
+
+impl Date {
+    /// Seconds since 1970, unless it is the wall clock's.
+    pub fn unix(self) -> Option<i64> {
+        match self {
+            Date::Now => None,
+            Date::At(unix) => Some(unix),
+        }
+    }
 }
 
 impl TryFrom<String> for Date {

@@ -35,6 +35,5 @@ impl Act for Ca {
             Ca::Misbehave(lies) => testbed.misbehave(lies),
             Ca::Heal => testbed.misbehave(&[]),
         }
-        Ok(())
     }
 }

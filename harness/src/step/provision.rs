@@ -83,10 +83,12 @@ impl Act for Provision {
     async fn act(&self, testbed: &mut Testbed) -> Result<(), ActError> {
         let device_id = self.device_id.clone().unwrap_or_else(|| testbed.device_id().to_string());
         let user_token = self.user_token.clone().unwrap_or_else(|| format!("user-of-{device_id}"));
+        testbed.keep_secret("user-token", &user_token);
         let body = match &self.body {
             Some(body) => body.clone(),
             None => {
-                let token = testbed.token(&self.token.into());
+                let token = testbed.token(&self.token.into()).await?;
+                testbed.keep_secret("wifi-password", &self.password);
                 let (ssid, password) = (&self.ssid, &self.password);
                 serde_json::json!({ "ssid": ssid, "password": password, "device_id": device_id, "provisioning_token": token }).to_string()
             }
