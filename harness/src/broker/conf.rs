@@ -47,7 +47,7 @@ pub enum Storage {
 }
 
 /// What a broker is to be. One listener, on loopback, on a port of its own.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub struct BrokerSpec {
     /// Plain: anonymous unless there are users. Server TLS: the same, over TLS. Mutual TLS: a client certificate of `client_ca` is
     /// demanded and its CN is the user name.
