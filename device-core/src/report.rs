@@ -253,14 +253,18 @@ pub fn parse_line(line: &str) -> Option<Line<'_>> {
     }
     line.char_indices().filter(|(_, c)| LEVELS.contains(c)).find_map(|(start, level)| {
         let rest = line[start + 1..].strip_prefix(" (")?;
-        let (ms, rest) = rest.split_once(") ")?;
-        let ms = ms.bytes().all(|b| b.is_ascii_digit()).then(|| ms.parse().ok())??;
-        let (tag, text) = rest.split_once(": ")?;
-        let well_formed = !tag.is_empty() && tag.bytes().all(|b| b.is_ascii_graphic());
-        well_formed.then_some(Line { level, at: Instant(ms), tag, text })
+        let digits = rest.bytes().take(DIGITS_MAX).take_while(u8::is_ascii_digit).count();
+        let at = Instant(rest[..digits].parse().ok()?);
+        let rest = rest[digits..].strip_prefix(") ")?;
+        let end = rest.bytes().take(TAG_MAX + 1).position(|b| !b.is_ascii_graphic() || b == b':').filter(|end| *end > 0)?;
+        let (tag, text) = rest.split_at(end);
+        Some(Line { level, at, tag, text: text.strip_prefix(": ")? })
     })
 }
 
+/// The most digits of a time, and the longest tag: what lies between a level and its text is bounded, so that a hostile line costs little.
+const DIGITS_MAX: usize = 20;
+const TAG_MAX: usize = 32;
 const LEVELS: [char; 5] = ['E', 'W', 'I', 'D', 'V'];
 /// What ends a word; escaped inside one.
 const DELIMITERS: [char; 3] = [' ', ')', ','];

@@ -364,3 +364,34 @@ fn an_answer_that_does_not_come_ends_the_connection() {
     while world.answer() {}
     assert!(world.reports.contains(&Report::Delivered { number: 1 }));
 }
+
+#[test]
+fn new_credentials_after_an_expired_certificate_bring_another_key() {
+    let mut world = connected();
+    let key = world.durable.identity.clone().expect("enrolled").key;
+    world.console(&format!("clock jump {}", pki::LIFE_S * 1000));
+    world.power_cycle(false);
+    until(&mut world, "renew").expect("tries to renew");
+    world.answer_badly(0);
+    while world.answer() {}
+    world.post_provision(&World::credentials("device_0071"));
+    until(&mut world, "sign-csr").expect("asks the CA");
+    assert!(world.durable.identity.as_ref().is_some_and(|i| i.key != key), "the CA knows the old one as another device's");
+}
+
+#[test]
+fn a_time_server_that_is_taken_away_is_not_waited_for() {
+    let mut world = World::new(1, true, &[("SNTP_HOST", "")]);
+    world.console("set SNTP_HOST time.test");
+    world.console("save");
+    world.answer();
+    world.post_provision(&World::credentials(DEVICE_ID));
+    until(&mut world, "time").expect("asks");
+    world.console("set SNTP_HOST");
+    world.console("save");
+    while world.owed.iter().any(|o| o.word() == "store settings") {
+        world.owed.rotate_left(1);
+        world.answer();
+    }
+    assert_eq!((world.device.state(), said(&world, "time-unknown")), (State::SubmitCsr, 1));
+}

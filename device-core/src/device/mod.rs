@@ -7,8 +7,8 @@
 //!   `/status`, and takes others. Once they worked they are confirmed, and tried for ever with back-off.
 //! - On the network the device asks for the time [`TIME_TRIES`] times before it goes on without, and goes on asking. Without a date,
 //!   certificates are judged as of 1970: not yet valid.
-//! - 401 and 403 from the CA forget the credentials (the token is worthless), not the key. New credentials for another device id bring a
-//!   new key.
+//! - 401 and 403 from the CA forget the credentials (the token is worthless), not the key, unless it was certified. New credentials
+//!   for another device id bring a new key.
 //! - An expired certificate is first tried to be renewed; when the CA refuses it, the device is back in AP_MODE.
 //! - `save` takes effect at once: what changes how broker or CA are reached ends the connection, and the next one begins at once.
 //! - Readings are made while the device is provisioned, and each is in durable storage before it is sent.

@@ -68,9 +68,11 @@ impl Change {
                 set.settings.retain(|_, value| !value.is_empty());
             }
             Change::Credentials(credentials, _) => {
-                let same_device = set.credentials.as_ref().is_none_or(|c| c.device_id == credentials.device_id);
-                // The key stays with its device; what was issued for it goes, since the new token is there to get another.
-                set.identity = set.identity.filter(|_| same_device).map(|i| Identity { issued: None, ..i });
+                // A key that was certified, or submitted, for another device stays with that one. What was issued goes in any case, since
+                // the new token is there to get another.
+                let former = set.credentials.as_ref().map(|c| c.device_id == credentials.device_id);
+                set.identity =
+                    set.identity.filter(|i| former.unwrap_or(i.issued.is_none())).map(|i| Identity { issued: None, ..i });
                 set.next_key = None;
                 set.credentials = Some((**credentials).clone());
             }
