@@ -13,6 +13,9 @@ pub const QUIET: Duration = Duration::from_millis(20);
 /// How long the line has been quiet (wall clock) before the clock of a device that a peer owes an answer jumps.
 pub const QUIET_ANSWER: Duration = Duration::from_millis(200);
 
+/// The farthest that jumps may bring a clock, all together: a thousand years. Beyond it deadlines would run into the end of counting.
+pub const JUMPED_MAX: Duration = Duration::from_secs(1000 * 365 * 24 * 3600);
+
 /// One boot's clock.
 #[derive(Clone, Debug)]
 pub(crate) struct Clock {
@@ -31,9 +34,9 @@ impl Clock {
         DeviceInstant(0) + self.boot.elapsed().saturating_add(self.jumped)
     }
 
-    /// Goes forward.
+    /// Goes forward, to `JUMPED_MAX` at most.
     pub fn jump(&mut self, by: Duration) {
-        self.jumped = self.jumped.saturating_add(by);
+        self.jumped = self.jumped.saturating_add(by).min(JUMPED_MAX);
     }
 
     /// The wall-clock moment at which this clock will show `at`; `None`: not within a century.
@@ -67,6 +70,6 @@ mod tests {
         assert_eq!(clock.wall(DeviceInstant(100_010)), Some(Instant::now() + Duration::from_millis(3)));
         assert!(clock.wall(DeviceInstant(5)).unwrap() <= Instant::now(), "a past deadline is due");
         clock.jump(Duration::MAX);
-        assert_eq!(clock.now(), DeviceInstant(u64::MAX));
+        assert_eq!(clock.now(), DeviceInstant(7) + JUMPED_MAX);
     }
 }

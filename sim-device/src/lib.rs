@@ -63,7 +63,7 @@ pub use store::{CutPoints, FileStore, Loaded, MemoryStore, OpenError, SaveError,
 /// Every limit of the twin, by name.
 pub mod limits {
     pub use crate::air::NETWORKS_MAX;
-    pub use crate::clock::{QUIET, QUIET_ANSWER, QUIET_BACKOFF};
+    pub use crate::clock::{JUMPED_MAX, QUIET, QUIET_ANSWER, QUIET_BACKOFF};
     pub use crate::console::{LINE_LIMIT, UNREAD_LIMIT};
     pub use crate::enroll::HEAD_BYTES_MAX as REPLY_HEAD_BYTES_MAX;
     pub use crate::errands::LINGERING_MAX;

@@ -153,10 +153,10 @@ fn certificate_failure(e: &CertificateError) -> NetFailure {
     };
     let text = match e {
         E::ExpiredContext { time, not_after } => {
-            format!("the server's certificate expired at {} and it is {} (Unix time)", not_after.as_secs(), time.as_secs())
+            format!("the server's certificate expired at {} and it is {}", date(*not_after), date(*time))
         }
         E::NotValidYetContext { time, not_before } => {
-            format!("the server's certificate is valid from {} and it is {} (Unix time)", not_before.as_secs(), time.as_secs())
+            format!("the server's certificate is valid from {} and it is {}", date(*not_before), date(*time))
         }
         E::NotValidForNameContext { expected, presented } => {
             format!("the server's certificate is for {} and not for {}", presented.join(", "), expected.to_str())
@@ -166,6 +166,10 @@ fn certificate_failure(e: &CertificateError) -> NetFailure {
         e => format!("the server's certificate: {e}"),
     };
     failure(kind, text)
+}
+
+fn date(date: Date) -> UnixTime {
+    UnixTime(i64::try_from(date.as_secs()).unwrap_or(i64::MAX))
 }
 
 /// The alert's name as RFC 8446 §6 spells it.

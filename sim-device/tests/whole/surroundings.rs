@@ -140,3 +140,19 @@ async fn the_time_server_is_believed_when_it_answers_the_question() {
     assert!(line.contains("sntp"), "{line}");
     twin.hears("Connected to broker").await;
 }
+
+#[tokio::test]
+async fn a_jump_to_the_end_of_time_leaves_a_device_that_can_be_talked_to() {
+    let (port, _) = broker(CONNACK_SUBACK, true).await;
+    let mut twin = Twin::on(parts(&[("MQTT_HOST", "127.0.0.1"), ("MQTT_PORT", &port)]));
+    twin.provisioned().await;
+    for _ in 0..12 {
+        twin.told(&format!("clock jump {}", device_core::command::JUMP_MAX_MS)).await;
+    }
+    twin.told("status").await;
+    twin.hears("Status: ").await;
+    let before = twin.said.len();
+    twin.told("help").await;
+    twin.hears("factory-reset").await;
+    assert!(twin.said.len() - before < 100, "it goes on about nothing");
+}
