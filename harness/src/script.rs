@@ -11,7 +11,8 @@
 //!
 //! # Time
 //!
-//! Limits are device time: the wall clock plus every jump the device reports (`clock-jumped`). An event that is stamped later than a
+//! Limits are device time: the wall clock plus every jump the device reports (`clock-jumped`). A jump that a step orders does not count
+//! against the limit of the trial. An event that is stamped later than a
 //! limit is proof that the limit passed, and `DeadlinePassed` is only the event that says so when nobody else speaks.
 
 use crate::event::{Ended, Event, Source, What};
@@ -58,6 +59,8 @@ pub struct Script<'s> {
     reach: Reach,
     /// Jumps of the device clock so far, in microseconds.
     jumped_us: u64,
+    /// The part of them that came while a step acted, or waited for what came of it: its own doing.
+    ordered_us: u64,
     stage: Stage,
     nevers: Vec<Option<Box<dyn Watch>>>,
     invariants: Vec<Box<dyn Invariant>>,
@@ -116,6 +119,7 @@ impl<'s> Script<'s> {
             readers: [0; Source::ALL.len()],
             reach: Reach::default(),
             jumped_us: 0,
+            ordered_us: 0,
             stage: Stage::Ready(0),
             nevers: scenario.never.iter().map(|never| Some((never.watch.0)())).collect(),
             invariants: invariant::all(),
@@ -138,6 +142,8 @@ impl<'s> Script<'s> {
             return self.give_up(finding.help("find out which source talks so much; `last` shows the end of the tape"));
         }
         self.events.push(event.clone());
+        let acts = self.step().and_then(|step| self.scenario.steps.get(step)).is_some_and(|step| step.act.is_some());
+        let by_act = acts && matches!(self.stage, Stage::Busy(_));
         self.check_rules(event);
         if !self.finished() {
             self.follow(event);
@@ -147,7 +153,11 @@ impl<'s> Script<'s> {
             && event.from == Source::Device
             && let Some((_, Report::ClockJumped { ms })) = Report::from_line(line)
         {
-            self.jumped_us = self.jumped_us.saturating_add(ms.saturating_mul(1_000));
+            let us = ms.saturating_mul(1_000);
+            self.jumped_us = self.jumped_us.saturating_add(us);
+            if by_act {
+                self.ordered_us = self.ordered_us.saturating_add(us);
+            }
         }
     }
 
@@ -409,7 +419,8 @@ impl<'s> Script<'s> {
                 watch.as_ref().and_then(|watching| watching.until_us).map(|until_us| (wall(until_us), Limit::Watch))
             }
         };
-        let trial = (wall(limit_us(self.scenario.within, self.patience)), Limit::Trial);
+        let within_us = limit_us(self.scenario.within, self.patience).saturating_add(self.ordered_us);
+        let trial = (wall(within_us), Limit::Trial);
         let total = (limit_us(TRIAL_WALL_MAX, self.patience), Limit::Wall);
         own.into_iter().chain([trial, total]).min_by_key(|(at_us, _)| *at_us)
     }

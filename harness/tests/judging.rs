@@ -108,6 +108,16 @@ fn a_jump_of_the_device_clock_brings_the_deadline_nearer() {
 }
 
 #[test]
+fn a_jump_that_a_step_orders_costs_the_trial_nothing() {
+    let scenario = scenario(vec![act_and_wait(Source::Device, "Clock jumped"), wait(Source::Device, "up")]);
+    let mut script = Script::new(&scenario, 1.0);
+    let jump = line(2, Source::Device, "I (7) time: Clock jumped by 5184000000 ms");
+    judge(&[began(0, 0), acted(1, 0), jump, began(3, 1)], &mut script);
+    assert_eq!(script.deadline(), Some(3 + 10 * S));
+    assert_eq!(judge(&[line(9 * S, Source::Device, "up")], &mut script).verdict, Verdict::Pass);
+}
+
+#[test]
 fn patience_multiplies_limits_and_nonsense_is_bounded() {
     let scenario = scenario(vec![wait(Source::Device, "up")]);
     for (patience, deadline) in [(1.5, 15 * S), (f32::NAN, 10 * S), (0.0, S / 10), (-1.0, S / 10)] {

@@ -1,12 +1,15 @@
 //! `clock`: the device clock jumps, and the date changes.
 
-use super::{Act, Meaning, Verb};
+use super::{Act, Meaning, Progress, Verb, WITHIN_DEFAULT, Watch};
+use crate::event::{Event, Source, What};
 use crate::scenario::header::Capability;
 use crate::scenario::value::{Date, Period};
 use crate::testbed::{ActError, Testbed};
 use async_trait::async_trait;
+use device_core::report::Report;
 use schemars::JsonSchema;
 use serde::Deserialize;
+use std::time::Duration;
 
 /// Changes the device's time. Simulated targets only, but for `set`.
 #[derive(Clone, Copy, Debug, Deserialize, JsonSchema)]
@@ -35,7 +38,37 @@ impl Verb for Clock {
     const EXAMPLE: &'static str = "- power-on: {}\n- clock: { skip: on }\n- clock: { jump: 60d }\n- clock: { set: \"2031-01-01T00:00:00Z\" }";
     fn mean(self) -> Result<Meaning, String> {
         let needs: &[_] = if matches!(self, Clock::Set(_)) { &[] } else { &[Capability::ClockJump] };
-        Ok(Meaning::act(self).needs(needs))
+        let meaning = Meaning::act(self).needs(needs);
+        Ok(match self {
+            // The next step's time begins after the jump: it waits until the device says that it jumped.
+            Clock::Jump(by) => meaning.then(move || Jumped(by)),
+            _ => meaning,
+        })
+    }
+}
+
+#[derive(Debug)]
+struct Jumped(Period);
+
+impl Watch for Jumped {
+    fn reads(&self) -> &[Source] {
+        &[Source::Device]
+    }
+    fn observe(&mut self, event: &Event) -> Progress {
+        let What::Line(line) = &event.what else { return Progress::Waiting };
+        match Report::from_line(line) {
+            Some((_, Report::ClockJumped { ms })) if u128::from(ms) == self.0.0.as_millis() => Progress::Met,
+            _ => Progress::Waiting,
+        }
+    }
+    fn within(&self) -> Duration {
+        WITHIN_DEFAULT
+    }
+    fn time_up(&mut self) -> Progress {
+        Progress::Waiting
+    }
+    fn describe(&self) -> String {
+        format!("device report clock-jumped by {}", self.0)
     }
 }
 

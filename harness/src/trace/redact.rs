@@ -5,7 +5,7 @@
 //! frame, also when nobody registered them.
 
 use crate::event::Source;
-use aho_corasick::{AhoCorasick, MatchKind};
+use aho_corasick::{AhoCorasick, AhoCorasickKind, MatchKind};
 use base64::Engine as _;
 use base64::engine::general_purpose::{STANDARD, STANDARD_NO_PAD, URL_SAFE_NO_PAD};
 use std::collections::BTreeMap;
@@ -118,7 +118,10 @@ impl Redactor {
         }
         let mut known = self.known.write().unwrap_or_else(PoisonError::into_inner);
         if known.search.is_none() {
-            let automaton = AhoCorasick::builder().match_kind(MatchKind::LeftmostLongest).build(known.forms.keys()).ok()?;
+            // The kind that is quickest to make: secrets become known one after the other, and lines are short.
+            let mut builder = AhoCorasick::builder();
+            builder.match_kind(MatchKind::LeftmostLongest).kind(Some(AhoCorasickKind::NoncontiguousNFA));
+            let automaton = builder.build(known.forms.keys()).ok()?;
             known.search = Some(Arc::new(Search { automaton, meanings: known.forms.values().cloned().collect() }));
         }
         known.search.clone()
