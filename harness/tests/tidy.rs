@@ -142,6 +142,14 @@ fn every_verb_is_in_a_scenario() {
 }
 
 #[test]
+fn every_scenario_can_be_loaded() {
+    for (name, text) in files("scenarios", ".yaml") {
+        let loaded = harness::scenario::read(Path::new(&name), text.as_bytes());
+        assert!(loaded.is_ok(), "{}", loaded.unwrap_err().render(false));
+    }
+}
+
+#[test]
 fn every_golden_has_a_scenario() {
     let scenarios: Vec<String> = files("scenarios", ".yaml").into_iter().map(|(name, _)| name).collect();
     for (name, _) in files("scenarios", ".snap") {
