@@ -84,7 +84,9 @@ pub fn expand(doc: &Node, problems: &mut Vec<Problem>) -> Vec<Row> {
             problems.push(Problem::warning(at, "an exclusion that excludes nothing", "remove it"));
         }
     }
-    for parameter in &parameters {
+    // A mistyped use makes a parameter look unused.
+    let mistaken = problems.iter().any(|p| !p.warning);
+    for parameter in parameters.iter().filter(|_| !mistaken) {
         let name = &parameter.key.text;
         if !used.contains(name) && !WELL_KNOWN.iter().any(|(known, _)| known == name) {
             let help = format!("write `${{{name}}}` where its value belongs, or remove it");

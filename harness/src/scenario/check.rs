@@ -190,8 +190,8 @@ impl Origin {
                     (true, _) => format!("{}; beside its verb a step has `name` only", choice(&key.text, &words())),
                     (false, _) => choice(&key.text, &words()),
                 };
-                let what = if has_verb { "the key" } else { "the verb" };
-                problems.push(Problem::new(key.at.clone(), format!("{what} `{}`", key.text), beside));
+                let what = if has_verb { "key" } else { "verb" };
+                problems.push(Problem::new(key.at.clone(), format!("unknown {what} `{}`", key.text), beside));
             }
             return None;
         }
@@ -214,7 +214,12 @@ impl Origin {
         let verb = verb(&key.text)?;
         match (verb.read)(value) {
             Err(mistakes) => {
-                problems.extend(mistakes);
+                let whole = |p: &Problem| p.at == value.at && !p.met.contains(&key.text);
+                problems.extend(
+                    mistakes
+                        .into_iter()
+                        .map(|p| if whole(&p) { Problem { met: format!("{}: {}", key.text, p.met), ..p } } else { p }),
+                );
                 None
             }
             Ok(meaning) => {
@@ -238,7 +243,7 @@ fn list<'a>(node: Option<&'a Node>, key: &str, problems: &mut Vec<Problem>) -> O
             let node = node?;
             problems.push(Problem::new(
                 node.at.clone(),
-                node.describe(),
+                format!("{key}: {}", node.describe()),
                 format!("allowed: a list: under `{key}:`, lines that begin with `- `"),
             ));
             None
@@ -251,7 +256,7 @@ fn header(doc: &Node, problems: &mut Vec<Problem>) -> Option<Header> {
     let Value::Map(entries) = &doc.value else {
         problems.push(Problem::new(
             doc.at.clone(),
-            doc.describe(),
+            format!("{} where a mapping is meant", doc.describe()),
             "a scenario is a mapping with at least `name`, `version: 1` and `steps`",
         ));
         return None;
@@ -301,10 +306,15 @@ fn ranges(header: &Header, at: &dyn Fn(&[&str]) -> Range<usize>, problems: &mut 
     );
     let period = header.device.telemetry_period.0;
     let allowed = period.is_zero() || (Duration::from_millis(10)..=Duration::from_secs(86_400)).contains(&period);
-    refuse(!allowed, &["device", "telemetry-period"], format!("{}", header.device.telemetry_period), "allowed: 0, or 10ms to 24h");
+    refuse(
+        !allowed,
+        &["device", "telemetry-period"],
+        format!("telemetry-period: {}", header.device.telemetry_period),
+        "allowed: 0, or 10ms to 24h",
+    );
     if let Some(keepalive) = header.device.keepalive {
         let allowed = keepalive.0.subsec_nanos() == 0 && (5..=65_535).contains(&keepalive.0.as_secs());
-        refuse(!allowed, &["device", "keepalive"], format!("{keepalive}"), "allowed: whole seconds, 5s to 65535s");
+        refuse(!allowed, &["device", "keepalive"], format!("keepalive: {keepalive}"), "allowed: whole seconds, 5s to 65535s");
     }
     for network in header.air.iter().flatten() {
         let ssid = &network.ssid;
@@ -324,7 +334,7 @@ fn ranges(header: &Header, at: &dyn Fn(&[&str]) -> Range<usize>, problems: &mut 
         refuse(!(1..=13).contains(&network.channel), &["air"], format!("channel {}", network.channel), "allowed: 1 to 13");
     }
     if let Some(lifetime) = header.ca.lifetime {
-        refuse(lifetime.0 < Duration::from_secs(1), &["ca", "lifetime"], format!("{lifetime}"), "allowed: 1s or more");
+        refuse(lifetime.0 < Duration::from_secs(1), &["ca", "lifetime"], format!("lifetime: {lifetime}"), "allowed: 1s or more");
     }
     if let Some(within) = header.within {
         refuse(within.0.is_zero(), &["within"], "no time".into(), "a trial takes some time");
@@ -345,10 +355,18 @@ fn settings(doc: &Node, header: &Header, problems: &mut Vec<Problem>) {
         let Some(text) = header.device.settings.get(&key.text) else { continue };
         if let Err(error) = config.set(&key.text, &text.0) {
             match device_core::config::setting(&key.text) {
-                Some(_) => problems.push(Problem::new(value.at.clone(), error.met, format!("allowed: {}", error.allowed))),
+                Some(_) => problems.push(Problem::new(
+                    value.at.clone(),
+                    format!("{}: {}", key.text, error.met),
+                    format!("allowed: {}", error.allowed),
+                )),
                 None => {
                     let names: Vec<_> = device_core::config::SETTINGS.iter().map(|s| s.name).collect();
-                    problems.push(Problem::new(key.at.clone(), format!("the setting `{}`", key.text), choice(&key.text, &names)));
+                    problems.push(Problem::new(
+                        key.at.clone(),
+                        format!("unknown setting `{}`", key.text),
+                        choice(&key.text, &names),
+                    ));
                 }
             }
         }

@@ -78,7 +78,8 @@ pub fn read(path: &Path, bytes: &[u8]) -> Result<File, Diagnostics> {
     let doc = yaml::parse(source).map_err(&wrong)?;
     let mut problems = Vec::new();
     let mut rows = matrix::expand(&doc, &mut problems);
-    if rows.is_empty() {
+    let no_rows = rows.is_empty();
+    if no_rows {
         // The matrix is wrong: what else is wrong can still be said, without what depends on it.
         rows.push(matrix::Row { name: String::new(), doc: doc.clone() });
     }
@@ -89,6 +90,7 @@ pub fn read(path: &Path, bytes: &[u8]) -> Result<File, Diagnostics> {
         let name = row.name.clone();
         let mut found = Vec::new();
         scenarios.extend(Arc::new(Origin { file: file.clone(), row }).check(SAMPLE_DEVICE, &mut found));
+        found.retain(|p| !no_rows || !source.get(p.at.clone()).is_some_and(|text| text.contains("${")));
         for problem in found {
             match seen.iter_mut().find(|(known, ..)| *known == problem) {
                 Some((_, count, _)) => *count += 1,

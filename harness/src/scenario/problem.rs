@@ -10,6 +10,8 @@ use std::sync::Arc;
 pub const PROBLEMS_MAX: usize = 25;
 /// Characters of a rendered report's line.
 const WIDTH: usize = 110;
+/// Characters before a help text.
+const INDENT: usize = 8;
 
 /// One mistake, and where it is.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -49,7 +51,7 @@ impl Diagnostic for Problem {
         Some(if self.warning { Severity::Warning } else { Severity::Error })
     }
     fn help<'a>(&'a self) -> Option<Box<dyn fmt::Display + 'a>> {
-        (!self.help.is_empty()).then(|| Box::new(&self.help) as Box<dyn fmt::Display>)
+        (!self.help.is_empty()).then(|| Box::new(wrapped(&self.help)) as Box<dyn fmt::Display>)
     }
     fn labels(&self) -> Option<Box<dyn Iterator<Item = LabeledSpan> + '_>> {
         Some(Box::new(std::iter::once(LabeledSpan::underline(self.at.clone()))))
@@ -100,7 +102,7 @@ impl Diagnostics {
     pub fn render(&self, colour: bool) -> String {
         let theme = if colour { GraphicalTheme::unicode() } else { GraphicalTheme::unicode_nocolor() };
         let mut out = String::new();
-        let handler = GraphicalReportHandler::new_themed(theme).with_width(WIDTH).with_context_lines(1);
+        let handler = GraphicalReportHandler::new_themed(theme).with_width(WIDTH).with_context_lines(1).with_wrap_lines(false);
         match handler.render_report(&mut out, self) {
             Ok(()) => out,
             Err(fmt::Error) => self.to_string(),
@@ -119,6 +121,25 @@ impl fmt::Display for Diagnostics {
             _ => write!(f, "could not use {}: {}", self.name, counted(mistakes, "mistake")),
         }
     }
+}
+
+/// Broken into lines at blanks only: a name is not torn at its hyphens.
+fn wrapped(text: &str) -> String {
+    let mut out = String::with_capacity(text.len());
+    let mut column = 0;
+    for word in text.split(' ') {
+        let length = word.chars().count();
+        if column > 0 && column + 1 + length > WIDTH - INDENT {
+            out.push('\n');
+            column = 0;
+        } else if column > 0 {
+            out.push(' ');
+            column += 1;
+        }
+        out.push_str(word);
+        column += length;
+    }
+    out
 }
 
 fn counted(count: usize, what: &str) -> String {

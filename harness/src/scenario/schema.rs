@@ -9,11 +9,13 @@ use serde_json::{Map, Value, json};
 /// Where the schema says it lives.
 const ID: &str = "scenario-1.schema.json";
 
+/// Keys whose values no parameter can stand for.
+const FIXED: &[&str] = &["name", "version", "matrix", "exclude"];
+
 /// The schema.
 pub fn schema() -> Value {
     let mut root = SchemaSettings::draft2020_12().into_generator().into_root_schema_for::<Header>().to_value();
-    let keep = ["matrix", "exclude", "name", "version", "steps", "never"];
-    allow_parameters(&mut root, &keep);
+    allow_parameters(&mut root);
     if let Some(root) = root.as_object_mut() {
         root.insert("$id".into(), ID.into());
         if let Some(definitions) = root.entry("$defs").or_insert_with(|| json!({})).as_object_mut() {
@@ -42,39 +44,25 @@ pub(crate) fn steps(generator: &mut SchemaGenerator) -> Schema {
     json_schema!({ "type": "array", "items": { "anyOf": steps } })
 }
 
-/// Lets `${parameter}` stand wherever a value can: any parameter's value is put in before types are looked at.
-fn allow_parameters(schema: &mut Value, keep: &[&str]) {
-    match schema {
-        Value::Object(object) => {
-            if let Some(Value::Object(properties)) = object.get_mut("properties") {
-                for (key, value) in properties.iter_mut().filter(|(key, _)| !keep.contains(&key.as_str())) {
-                    allow_parameters(value, &[]);
-                    let _ = key;
-                    or_parameter(value);
-                }
-                for (_, value) in properties.iter_mut().filter(|(key, _)| keep.contains(&key.as_str())) {
-                    allow_parameters(value, &[]);
-                }
-            }
-            for key in ["items", "additionalProperties"] {
-                if let Some(value @ Value::Object(_)) = object.get_mut(key) {
-                    allow_parameters(value, &[]);
-                    if key == "additionalProperties" {
-                        or_parameter(value);
-                    }
-                }
-            }
-            for key in ["anyOf", "oneOf", "allOf"] {
-                if let Some(Value::Array(options)) = object.get_mut(key) {
-                    options.iter_mut().for_each(|option| allow_parameters(option, &[]));
-                }
-            }
-            if let Some(Value::Object(definitions)) = object.get_mut("$defs") {
-                definitions.values_mut().for_each(|definition| allow_parameters(definition, &[]));
+/// Lets `${parameter}` stand wherever a value can, since a parameter's value is put in before types are looked at.
+fn allow_parameters(schema: &mut Value) {
+    let Some(object) = schema.as_object_mut() else { return };
+    for key in ["properties", "$defs"] {
+        for (name, value) in object.get_mut(key).and_then(Value::as_object_mut).into_iter().flatten() {
+            allow_parameters(value);
+            if key == "properties" && !FIXED.contains(&name.as_str()) {
+                or_parameter(value);
             }
         }
-        Value::Array(items) => items.iter_mut().for_each(|item| allow_parameters(item, &[])),
-        _ => {}
+    }
+    for key in ["items", "additionalProperties"] {
+        if let Some(value @ Value::Object(_)) = object.get_mut(key) {
+            allow_parameters(value);
+            or_parameter(value);
+        }
+    }
+    for key in ["anyOf", "oneOf", "allOf"] {
+        object.get_mut(key).and_then(Value::as_array_mut).into_iter().flatten().for_each(allow_parameters);
     }
 }
 

@@ -50,6 +50,13 @@ impl Fault {
         self.at.get_or_insert_with(|| at.clone());
         self
     }
+    /// Says whose value it is, where the whole value is meant.
+    fn of(mut self, key: &Key, value: &Range<usize>) -> Fault {
+        if self.at.as_ref() == Some(value) && self.missing.is_none() && !self.met.contains(key.text.as_str()) {
+            self.met = format!("{}: {}", key.text, self.met);
+        }
+        self
+    }
 }
 
 impl fmt::Display for Fault {
@@ -84,10 +91,10 @@ impl de::Error for Fault {
         Fault::invalid_type(met, expected)
     }
     fn unknown_variant(met: &str, allowed: &'static [&'static str]) -> Fault {
-        Fault::new(format!("`{met}`"), choice(met, allowed))
+        Fault::new(format!("unknown word `{met}`"), choice(met, allowed))
     }
     fn unknown_field(met: &str, allowed: &'static [&'static str]) -> Fault {
-        Fault::new(format!("the key `{met}`"), choice(met, allowed))
+        Fault::new(format!("unknown key `{met}`"), choice(met, allowed))
     }
     fn missing_field(field: &'static str) -> Fault {
         Fault { missing: Some(field), ..Fault::new(format!("`{field}` is missing here"), format!("add `{field}: …`")) }
@@ -252,7 +259,11 @@ impl<'de> Deserializer<'de> for Typed<'_> {
     ) -> Result<V::Value, Fault> {
         let at = &self.node.at;
         let known = |word: &str, at: &Range<usize>| {
-            if variants.contains(&word) { Ok(()) } else { Err(Fault::new(format!("`{word}`"), choice(word, variants)).at(at)) }
+            if variants.contains(&word) {
+                Ok(())
+            } else {
+                Err(Fault::new(format!("unknown word `{word}`"), choice(word, variants)).at(at))
+            }
         };
         let listed = || format!("allowed: one of {}", variants.join(", "));
         match &self.node.value {
@@ -303,37 +314,45 @@ impl<'de> de::SeqAccess<'de> for Items<'_> {
 
 struct Entries<'a> {
     entries: std::slice::Iter<'a, (Key, Node)>,
-    value: Option<&'a Node>,
+    value: Option<(&'a Key, &'a Node)>,
     /// A struct's fields; none for a map of free keys.
     fields: Option<&'static [&'static str]>,
     problems: &'a RefCell<Vec<Problem>>,
+}
+
+impl<'a> Entries<'a> {
+    /// The next entry whose key is a field; the ones before it are mistakes.
+    fn known_key(&mut self) -> Option<(&'a Key, &'a Node)> {
+        for (key, value) in self.entries.by_ref() {
+            match self.fields {
+                Some(fields) if !fields.contains(&key.text.as_str()) => {
+                    let problem = Problem::new(key.at.clone(), format!("unknown key `{}`", key.text), choice(&key.text, fields));
+                    self.problems.borrow_mut().push(problem);
+                }
+                _ => return Some((key, value)),
+            }
+        }
+        None
+    }
 }
 
 impl<'de> de::MapAccess<'de> for Entries<'_> {
     type Error = Fault;
 
     fn next_key_seed<K: de::DeserializeSeed<'de>>(&mut self, seed: K) -> Result<Option<K::Value>, Fault> {
-        for (key, value) in self.entries.by_ref() {
-            if let Some(fields) = self.fields
-                && !fields.contains(&key.text.as_str())
-            {
-                self.problems.borrow_mut().push(Problem::new(
-                    key.at.clone(),
-                    format!("the key `{}`", key.text),
-                    choice(&key.text, fields),
-                ));
-                continue;
-            }
-            self.value = Some(value);
-            let word: de::value::StrDeserializer<'_, Fault> = key.text.as_str().into_deserializer();
-            return seed.deserialize(word).map(Some).map_err(|e: Fault| e.at(&key.at));
-        }
-        Ok(None)
+        let Some((key, value)) = self.known_key() else { return Ok(None) };
+        self.value = Some((key, value));
+        let word: de::value::StrDeserializer<'_, Fault> = key.text.as_str().into_deserializer();
+        seed.deserialize(word).map(Some).map_err(|e: Fault| e.at(&key.at))
     }
 
     fn next_value_seed<S: de::DeserializeSeed<'de>>(&mut self, seed: S) -> Result<S::Value, Fault> {
-        let Some(node) = self.value.take() else { return Err(Fault::new("a value without a key", "")) };
-        seed.deserialize(Typed { node, problems: self.problems }).map_err(|e: Fault| e.at(&node.at))
+        let Some((key, node)) = self.value.take() else { return Err(Fault::new("a value without a key", "")) };
+        seed.deserialize(Typed { node, problems: self.problems }).map_err(|fault: Fault| {
+            // What follows is not read any more, but its keys can be looked at.
+            while self.known_key().is_some() {}
+            fault.at(&node.at).of(key, &node.at)
+        })
     }
 }
 

@@ -216,7 +216,7 @@ impl TryFrom<String> for ReportName {
             Some(word) => format!("did you mean `{word}`? `harness steps` lists the reports"),
             None => format!("allowed: {}", Report::WORDS.iter().map(|w| w.name).collect::<Vec<_>>().join(", ")),
         };
-        Err(format!("the report {}\n{help}", shown(&text)))
+        Err(format!("unknown report {}\n{help}", shown(&text)))
     }
 }
 
@@ -241,7 +241,7 @@ impl TryFrom<String> for StateName {
         let names = State::ALL.map(State::name);
         State::from_name(&text)
             .map(StateName)
-            .ok_or_else(|| format!("the state {}\n{}", shown(&text), super::problem::choice(&text, &names)))
+            .ok_or_else(|| format!("unknown state {}\n{}", shown(&text), super::problem::choice(&text, &names)))
     }
 }
 

@@ -199,17 +199,21 @@ impl<'s> Reader<'s> {
                 "YAML is indented with blanks: replace the tab by blanks",
             );
         }
+        let info = error.info();
         let help = match line.trim_start().chars().next() {
-            Some('@' | '`') => "a value that begins with this character needs quotes",
+            _ if info.contains("unknown anchor") => {
+                "no anchor of this name stands before; a text that begins with `*` needs quotes"
+            }
             _ if line.contains("${") && line.contains(['[', '{']) => {
                 "inside of `{ … }` and `[ … ]`, `${name}` needs quotes: `\"${name}\"`"
             }
-            _ if line.matches(": ").count() > 1 => "a text with `: ` in it needs quotes",
-            _ if line.contains(": *") || line.contains("- *") => "a text that begins with `*` needs quotes",
-            _ => "the indentation of this line and the one before, brackets, and quotes are what to look at",
+            _ if info.contains("mapping values") => "a text with `: ` in it needs quotes",
+            _ if info.contains("flow") => "a bracket is not closed, here or in a line before, or a text with brackets needs quotes",
+            Some('@' | '`') => "a value that begins with this character needs quotes",
+            _ => "look at the indentation of this line and of the one before, and at quotes",
         };
         let end = if at < line_end { at + self.source[at..].chars().next().map_or(1, char::len_utf8) } else { at };
-        Problem::new(at..end, format!("this is not YAML: {}", error.info()), help)
+        Problem::new(at..end, format!("this is not YAML: {info}"), help)
     }
 
     fn document<I: Iterator<Item = Result<(Event<'s>, Span), granit_parser::ScanError>>>(
