@@ -139,7 +139,6 @@ impl Device {
             State::MqttConnecting | State::MqttConnected => {
                 self.leave_broker();
                 self.session = None;
-                self.queue.take_back();
                 self.mqtt_retry = None;
                 self.mqtt_backoff.reset();
                 self.check_certificates(now);

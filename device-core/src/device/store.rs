@@ -211,7 +211,6 @@ impl Device {
         self.last_error = Some(why.into());
         self.leave_broker();
         self.session = None;
-        self.queue.take_back();
         self.issuance = None;
         (self.mqtt_retry, self.mqtt_stable, self.renewal_at) = (None, None, None);
         (self.wifi_retry, self.wifi_stable, self.time_retry, self.telemetry_at) = (None, None, None, None);

@@ -534,7 +534,10 @@ impl World {
                 "connects with a key not stored"
             );
         }
-        assert_ne!(connect.trust, Trust::Anybody);
+        let insecure = self.environment.contains_key("MQTT_TLS_INSECURE");
+        assert_eq!(connect.trust == Trust::Anybody, insecure);
+        let said = self.reports.iter().any(|r| matches!(r, Report::TlsInsecure {}));
+        assert!(said || !insecure, "insecure, and not said");
     }
 
     fn check_ledger(&self) {
