@@ -109,7 +109,7 @@ vocabulary! {
     /// `help`: one command of the console.
     Help { text: String } "help" aside "I" "console" ["Help: " (text)] "Help: status";
     /// `settings-saved`: `save` wrote the staged settings.
-    SettingsSaved { count: u32 } "settings-saved" story "I" "config" ["Saved " count " settings"] "Saved 3 settings";
+    SettingsSaved { count: u32 } "settings-saved" aside "I" "config" ["Saved " count " settings"] "Saved 3 settings";
     /// `setting-refused`: a setting from the environment, from storage, or a combination of settings cannot be used.
     SettingRefused { why: String } "setting-refused" story "E" "config" ["Refused: " (why)] "Refused: MQTT_PORT: met `x`, allowed 1-65535";
     /// `command-done`: a command that has no line of its own was carried out.

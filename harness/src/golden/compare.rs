@@ -22,7 +22,7 @@ pub struct Goldens {
     pub folder: PathBuf,
     /// The scenario's file name without its extension.
     pub scenario: String,
-    /// The row of the matrix; its values are told as `<parameter>`, since all rows share a golden.
+    /// The row of the matrix; its values are told as `<parameter>`, since all rows share a golden, unless it is named after them.
     pub row: BTreeMap<String, String>,
     /// What to do with a story that differs.
     pub update: Update,
@@ -74,7 +74,8 @@ impl Goldens {
 
     fn told(&self, story: &Story) -> String {
         let mut text = story.text.clone();
-        for (parameter, value) in &self.row {
+        // A golden that is named after a row's value is for those rows only, and may tell of it.
+        for (parameter, value) in self.row.iter().filter(|(_, value)| !story.name.contains(value.as_str())) {
             text = replace_word(&text, value, &format!("<{parameter}>"));
         }
         text
@@ -158,9 +159,11 @@ fn write(to: &Path, scenario: &str, story: &Story, text: &str) -> io::Result<()>
 
 /// A line of the golden that is gone begins with `-`, a new one with `+`; lines around them are shown, the rest left out.
 fn difference(golden: &str, now: &str) -> String {
-    let diff = similar::TextDiff::from_lines(golden.trim_end(), now.trim_end());
+    // Both end in a line's end, so that their last lines compare equal when they are.
+    let [golden, now] = [golden, now].map(|text| format!("{}\n", text.trim_end()));
+    let diff = similar::TextDiff::from_lines(&golden, &now);
     let shown = diff.unified_diff().context_radius(2).to_string();
-    let lines: Vec<&str> = shown.lines().filter(|line| !line.starts_with("\\ No newline")).collect();
+    let lines: Vec<&str> = shown.lines().collect();
     let mut text = lines[..lines.len().min(DIFF_MAX)].join("\n");
     if lines.len() > DIFF_MAX {
         text += &format!("\n… and {} lines more", lines.len() - DIFF_MAX);
@@ -259,6 +262,13 @@ mod tests {
         let goldens = goldens(Path::new(""), Update::No);
         let told = goldens.told(&story("level mutual-tls, TLS 1.3. not mutual-tls-2 nor 11.3\n"));
         assert_eq!(told, "level <security>, TLS <tls>. not mutual-tls-2 nor 11.3\n");
+        let named = Story { name: "over-mutual-tls".into(), ..story("level mutual-tls, TLS 1.3\n") };
+        assert_eq!(goldens.told(&named), "level mutual-tls, TLS <tls>\n", "named after one row");
+    }
+
+    #[test]
+    fn a_difference_shows_only_what_differs() {
+        assert_eq!(difference("a\nb\nc", "a\nb\n"), "@@ -1,3 +1,2 @@\n a\n b\n-c");
     }
 
     #[test]
