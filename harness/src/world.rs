@@ -4,6 +4,7 @@ use crate::broker::{Backend, BrokerError, BrokerSpec, Choice, Endpoint, Log, Sta
 use crate::ca::pki::{DAY_S, Identity, Pki, PkiError, ServerSpec};
 use crate::scenario::header::{self, ServerCertificate};
 use crate::testbed::{SERVER_NAMES, TAP};
+use device_core::config::Security;
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, SystemTime};
@@ -183,6 +184,14 @@ impl World {
     /// # Errors
     /// When it does not start.
     pub async fn own_broker(&self, spec: BrokerSpec) -> Result<Started, BrokerError> {
+        if let Choice::External(address) = &self.choice
+            && spec.security != Security::Plain
+        {
+            return Err(BrokerError {
+                what: format!("the broker at {address} does not know this testbed's CA, and the scenario wants TLS"),
+                help: "run it with the broker process or bundled, or with `security: plain`".into(),
+            });
+        }
         let started = self.choice.start(spec).await?;
         if self.backend.set(started.broker.backend().clone()).is_ok() {
             eprintln!("{}", started.said);

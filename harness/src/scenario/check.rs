@@ -4,6 +4,7 @@ use super::header::{Capability, ClockMode, Header, Network};
 use super::problem::{Diagnostics, Problem, choice, nearest, place};
 use super::yaml::{Node, Value};
 use super::{MakeWatch, Never, Scenario, StepAt, WITHIN_DEFAULT, typed};
+use crate::event::Source;
 use crate::matrix::{Row, name_device};
 use crate::step::expect::{Expectation, Seen};
 use crate::step::{VERBS, verb};
@@ -71,7 +72,10 @@ impl Origin {
         if header.clock == ClockMode::Skip {
             needs.insert(Capability::ClockJump);
         }
-        header.broker.exclusive |= steps.iter().any(|step| step.verb == "broker");
+        // On a shared broker the log's lines that name no device (a refused handshake) cannot be told apart.
+        let reads_log = |watch: &MakeWatch| (watch.0)().reads().contains(&Source::Broker);
+        header.broker.exclusive |= steps.iter().any(|step| step.verb == "broker" || step.watch.as_ref().is_some_and(reads_log));
+        header.broker.exclusive |= never.iter().any(|never| reads_log(&never.watch));
         Some(Scenario {
             name: header.name,
             path: self.file.path.clone(),

@@ -139,7 +139,7 @@ pub struct BrokerSpec {
     pub names: Option<Vec<String>>,
     /// What is wrong with its server certificate; unset: nothing.
     pub certificate: ServerCertificate,
-    /// Not shared with other trials. Set by itself where the scenario stops or kills the broker.
+    /// Not shared with other trials. Set by itself where the scenario switches the broker, or reads its log.
     pub exclusive: bool,
 }
 

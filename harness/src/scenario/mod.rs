@@ -52,7 +52,7 @@ pub struct Scenario {
     pub row: String,
     /// `device:`.
     pub device: DeviceSpec,
-    /// `broker:`. `exclusive` is set where a step stops or kills it.
+    /// `broker:`. `exclusive` is set where a step switches it or an expectation reads its log.
     pub broker: BrokerSpec,
     /// `ca:`.
     pub ca: CaSpec,
