@@ -9,6 +9,7 @@ pub mod cli;
 mod console;
 pub mod event;
 pub mod exit;
+pub mod files;
 pub mod golden;
 pub mod invariant;
 pub mod link;

@@ -2,14 +2,13 @@
 //!
 //! | file | idea |
 //! |---|---|
-//! | `pki` | the certificates of a testbed: a root, two intermediates, what they sign |
+//! | `pki` | the certificates of a testbed: a root, two intermediates, what they sign; `pki/keep` keeps one in a file |
 //! | `csr` | a request, read once and strictly |
 //! | `enrolment` | the body of a request |
 //! | `token` | provisioning tokens: single-use, expiring, bound, locked after five refusals |
 //! | `fake` | what is answered to whom: pure, without clock or socket |
 //! | `misbehaviour` | the lies, one file each |
 //! | `server` | the HTTPS listener around `fake` |
-//! | `standalone` | the same outside a trial |
 
 pub mod csr;
 pub mod enrolment;
@@ -17,7 +16,6 @@ pub mod fake;
 pub mod misbehaviour;
 pub mod pki;
 pub mod server;
-pub mod standalone;
 pub mod token;
 
 pub use server::{CaParts, CaServer, wall_clock};

@@ -1,5 +1,9 @@
 //! The certificates of a testbed: one root, an intermediate for devices, an intermediate for servers, and what they sign.
 
+mod keep;
+
+pub use keep::{FILE as KEPT_FILE, KeepError};
+
 use device_core::secret::Secret;
 use rcgen::{
     BasicConstraints, CertificateParams, DistinguishedName, DnType, DnValue, ExtendedKeyUsagePurpose, IsCa, Issuer, KeyPair,
@@ -164,13 +168,7 @@ impl Pki {
         let root = Authority::root(now, &serials, &format!("Harness Root {tag}"))?;
         let devices = root.subordinate(now, &serials, &format!("Harness Devices {tag}"), ExtendedKeyUsagePurpose::ClientAuth)?;
         let servers = root.subordinate(now, &serials, &format!("Harness Servers {tag}"), ExtendedKeyUsagePurpose::ServerAuth)?;
-        let mut anchors = RootCertStore::empty();
-        anchors.add(root.der.clone()).map_err(|error| PkiError::Crypto(error.to_string()))?;
-        let provider = Arc::new(rustls::crypto::ring::default_provider());
-        let device_verifier = WebPkiClientVerifier::builder_with_provider(Arc::new(anchors), provider)
-            .allow_unauthenticated()
-            .build()
-            .map_err(|error| PkiError::Crypto(error.to_string()))?;
+        let device_verifier = verifier(&root.der)?;
         Ok(Pki { made_at: now, serials, root, devices, servers, device_verifier })
     }
 
@@ -269,6 +267,15 @@ impl Pki {
         let signed = authority.sign(draft, &key, &self.serials)?;
         Ok(Identity { chain_pem: format!("{}{}", signed.pem, authority.pem), key_pem: Secret::new(key.serialize_pem()) })
     }
+}
+
+/// What decides whether a client's certificate is a device's below this root.
+fn verifier(root: &CertificateDer<'static>) -> Result<Arc<dyn ClientCertVerifier>, PkiError> {
+    let mut anchors = RootCertStore::empty();
+    anchors.add(root.clone()).map_err(|error| PkiError::Crypto(error.to_string()))?;
+    let provider = Arc::new(rustls::crypto::ring::default_provider());
+    let built = WebPkiClientVerifier::builder_with_provider(Arc::new(anchors), provider).allow_unauthenticated().build();
+    built.map_err(|error| PkiError::Crypto(error.to_string()))
 }
 
 /// Fills `bytes` from the system's random numbers.

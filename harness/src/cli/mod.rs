@@ -1,5 +1,6 @@
 //! The `harness` command line: one file a sub-command.
 
+mod ca;
 mod check;
 mod replay;
 mod run;
@@ -42,6 +43,8 @@ enum Command {
     Replay(replay::Replay),
     /// Starts a CA, a broker and a time server for your own devices, and prints how to use them. Ctrl-C ends them.
     Up(up::Up),
+    /// Runs the fake CA on its own, for your own devices: it issues, renews, and can be told to lie.
+    Ca(ca::Ca),
     /// Measures: provisioning to CONNACK, the runner's own cost, memory of a twin.
     Bench(crate::bench::Bench),
 }
@@ -69,6 +72,7 @@ pub fn main() -> ExitCode {
         }
         Command::Replay(replay) => replay.run(),
         Command::Up(up) => up.run(),
+        Command::Ca(ca) => ca.run(),
         Command::Bench(bench) => bench.run(),
     })
 }

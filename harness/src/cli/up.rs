@@ -134,7 +134,7 @@ impl Up {
 }
 
 /// A lie, as a scenario writes it.
-fn lie(text: &str) -> Result<Lie, String> {
+pub(super) fn lie(text: &str) -> Result<Lie, String> {
     let told =
         |problems: Vec<Problem>| problems.into_iter().map(|p| format!("{}; {}", p.met, p.help)).collect::<Vec<_>>().join("; ");
     typed::read(&yaml::parse(text).map_err(told)?).map_err(told)
