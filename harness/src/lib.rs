@@ -26,6 +26,7 @@ pub mod testbed;
 pub mod time_server;
 pub mod trace;
 mod trials;
+mod tries;
 pub mod verdict;
 mod world;
 

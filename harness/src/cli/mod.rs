@@ -3,6 +3,7 @@
 mod ca;
 mod check;
 mod replay;
+mod reports;
 mod run;
 mod up;
 

@@ -1,9 +1,11 @@
 //! `harness run`: scenarios to verdicts.
 
+use super::reports::{self, Reports};
 use super::{BrokerOption, complain};
 use crate::exit::{self, Warnings};
 use crate::report::{self, Tally, console::Colour};
-use crate::runner::{self, Options, Outcome, Trial};
+use crate::runner::{Options, Outcome, Trial, default_traces};
+use crate::tries::{self, Tried};
 use crate::world::World;
 use crate::{scenario, target};
 use std::io::{IsTerminal, Write};
@@ -40,6 +42,11 @@ pub(super) struct Run {
     /// One JSON object a trial on standard output, for machines.
     #[arg(long)]
     json: bool,
+    /// Tries a trial that did not pass up to N times more; one that passes then says so, and is a pass with a warning.
+    #[arg(long, default_value_t = 0, value_name = "N", value_parser = clap::value_parser!(u8).range(0..=9))]
+    retries: u8,
+    #[command(flatten)]
+    reports: Reports,
     /// Only names the trials.
     #[arg(long)]
     list: bool,
@@ -64,14 +71,18 @@ impl Run {
         }
         let options = Options {
             broker: self.broker.broker.clone(),
-            traces: self.traces.clone().unwrap_or_else(runner::default_traces),
+            traces: self.traces.clone().unwrap_or_else(default_traces),
             seed: self.seed,
+        };
+        let reports = match self.reports.open() {
+            Ok(reports) => reports,
+            Err(why) => return complain(why, exit::WRONG_INPUT),
         };
         let world = match World::open(&options.broker) {
             Ok(world) => Arc::new(world),
             Err(error) => return complain(error, exit::INCONCLUSIVE),
         };
-        let (codes, interrupted) = world.runtime().block_on(self.run_all(&world, trials, &options, warnings));
+        let (codes, interrupted) = world.runtime().block_on(self.run_all(&world, trials, &options, warnings, reports));
         world.close();
         if interrupted { 130 } else { exit::worst(codes) }
     }
@@ -104,6 +115,7 @@ impl Run {
         trials: Vec<(Trial, Option<String>)>,
         options: &Options,
         warnings: Warnings,
+        reports: reports::Open,
     ) -> (Vec<u8>, bool) {
         let began = Instant::now();
         let cores = std::thread::available_parallelism().map_or(2, usize::from);
@@ -115,20 +127,20 @@ impl Run {
         loop {
             while running.len() < jobs && !interrupted {
                 let Some((trial, missing)) = waiting.next() else { break };
-                let (world, options) = (world.clone(), options.clone());
+                let (world, options, retries) = (world.clone(), options.clone(), self.retries);
                 running.spawn(async move {
                     match missing {
-                        Some(word) => Outcome::skipped(&trial, &word),
-                        None => runner::run(&world, &trial, &options).await,
+                        Some(word) => Tried::skipped(&trial, &word),
+                        None => tries::run(&world, &trial, &options, retries).await,
                     }
                 });
             }
             tokio::select! {
                 next = running.join_next() => match next {
-                    Some(Ok(outcome)) => {
+                    Some(Ok(tried)) => {
                         progress.clear();
-                        self.tell(&outcome, warnings);
-                        done.push(outcome.judgement.verdict);
+                        self.tell(tried.last(), warnings, &reports);
+                        done.push(tried);
                         progress.show(done.len(), running.len());
                     }
                     // A panic is our bug: say so, and count it as the testbed's fault.
@@ -143,20 +155,25 @@ impl Run {
                 }
             }
         }
+        let took = began.elapsed();
         if !self.json {
             let mut tally = Tally::default();
-            done.iter().for_each(|verdict| tally.add(*verdict));
-            print!("{}", report::console::summary(&tally, began.elapsed(), Colour::for_stdout()));
+            done.iter().for_each(|tried| tally.add(tried.last().judgement.verdict));
+            print!("{}", report::console::summary(&tally, took, Colour::for_stdout()));
         }
-        (done.into_iter().map(|verdict| exit::code(verdict, warnings)).collect(), interrupted)
+        let mut codes: Vec<u8> = done.iter().map(|tried| exit::code(tried.last().judgement.verdict, warnings)).collect();
+        if reports.write(done, took, self.json) != exit::PASS {
+            codes.push(exit::INCONCLUSIVE);
+        }
+        (codes, interrupted)
     }
 
-    fn tell(&self, outcome: &Outcome, warnings: Warnings) {
+    fn tell(&self, outcome: &Outcome, warnings: Warnings, reports: &reports::Open) {
         let told = outcome.told();
         if self.json {
             println!("{}", report::json::trial(&told, warnings));
         } else {
-            print!("{}", report::console::trial(&told, Colour::for_stdout()));
+            print!("{}", reports.printed(report::console::trial(&told, Colour::for_stdout())));
         }
     }
 }
