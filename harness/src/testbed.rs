@@ -400,7 +400,10 @@ impl Testbed {
                 None if security == Security::MutualTls => Acl::Devices { operators: vec![TAP.into()] },
                 None => Acl::Open,
             },
-            storage: if self.scenario.switches_broker() { Storage::EachChange } else { Storage::None },
+            storage: match header.broker.keeps {
+                header::Keeps::Everything if self.scenario.switches_broker() => Storage::EachChange,
+                _ => Storage::None,
+            },
         };
         for (label, secret) in self.secrets() {
             self.redactor.register(label, secret.as_bytes());

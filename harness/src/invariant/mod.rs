@@ -6,6 +6,7 @@ mod crash;
 mod readings;
 mod secrets;
 mod session;
+mod storm;
 
 use crate::event::Event;
 use std::fmt::Debug;
@@ -32,5 +33,6 @@ pub fn all() -> Vec<Box<dyn Invariant>> {
         Box::new(crash::Crash),
         Box::<readings::Readings>::default(),
         Box::<session::Session>::default(),
+        Box::<storm::Storm>::default(),
     ]
 }

@@ -139,8 +139,21 @@ pub struct BrokerSpec {
     pub names: Option<Vec<String>>,
     /// What is wrong with its server certificate; unset: nothing.
     pub certificate: ServerCertificate,
+    /// What it still has when it was stopped or killed and is started again; unset: everything.
+    pub keeps: Keeps,
     /// Not shared with other trials. Set by itself where the scenario switches the broker, or reads its log.
     pub exclusive: bool,
+}
+
+/// What a broker keeps over a restart.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize, JsonSchema)]
+#[serde(rename_all = "kebab-case")]
+pub enum Keeps {
+    /// Retained messages, the sessions of its clients and what waits for them.
+    #[default]
+    Everything,
+    /// Nothing: it knows nobody.
+    Nothing,
 }
 
 /// A server certificate.
