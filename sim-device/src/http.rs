@@ -12,8 +12,11 @@ use hyper::service::service_fn;
 use hyper::{Method, StatusCode};
 use hyper_util::rt::{TokioIo, TokioTimer};
 use std::convert::Infallible;
+use std::io;
+use std::pin::Pin;
+use std::task::{Context, Poll};
 use std::time::Duration;
-use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
+use tokio::io::{AsyncRead, AsyncReadExt as _, AsyncWrite, AsyncWriteExt as _, ReadBuf};
 use tokio::sync::{mpsc, oneshot};
 use tokio::time::{sleep, timeout};
 
@@ -131,21 +134,80 @@ impl Desk {
 }
 
 async fn serve(stream: BoxStream, asking: mpsc::Sender<Asked>) {
+    let mut line = Line { stream, answered: false, refused: None };
     let service = service_fn(move |request| answer(request, asking.clone()));
     let connection = hyper::server::conn::http1::Builder::new()
         .timer(TokioTimer::new())
         .header_read_timeout(HEAD_LIMIT)
         .max_buf_size(HEAD_BYTES_MAX)
-        .serve_connection(TokioIo::new(stream), service)
+        .serve_connection(TokioIo::new(&mut line), service)
         .without_shutdown();
-    // Broken requests and connections are their sender's affair; hyper has answered 400 or 431 where there was somebody to answer.
-    if let Ok(Ok(parts)) = timeout(CONNECTION_LIMIT, connection).await {
-        let mut stream = parts.io.into_inner();
-        let drain = async {
-            stream.shutdown().await?;
-            tokio::io::copy(&mut stream.take(DRAIN_BYTES_MAX), &mut tokio::io::sink()).await
-        };
-        let _ = timeout(DRAIN_LIMIT, drain).await;
+    let Ok(ended) = timeout(CONNECTION_LIMIT, connection).await else { return };
+    let not_http = ended.is_err_and(|e| e.is_parse()) && !line.answered;
+    let refused = line.refused.or(not_http.then_some(StatusCode::BAD_REQUEST));
+    let mut stream = line.stream;
+    let end = async {
+        if let Some(status) = refused {
+            stream.write_all(&refusal(status)).await?;
+        }
+        stream.shutdown().await?;
+        tokio::io::copy(&mut stream.take(DRAIN_BYTES_MAX), &mut tokio::io::sink()).await
+    };
+    // A sender that has gone, or does not read, is not waited for.
+    let _ = timeout(DRAIN_LIMIT, end).await;
+}
+
+/// The whole answer to a head that could not be read, in the words that every error of the API has.
+fn refusal(status: StatusCode) -> Vec<u8> {
+    let message = match status {
+        StatusCode::REQUEST_HEADER_FIELDS_TOO_LARGE | StatusCode::URI_TOO_LONG => "the request's head is too long",
+        _ => "the request's head cannot be read",
+    };
+    let body = error(message);
+    let head = "connection: close\r\ncontent-type: application/json";
+    format!("HTTP/1.1 {status}\r\n{head}\r\ncontent-length: {}\r\n\r\n{body}", body.len()).into_bytes()
+}
+
+/// A connection on which hyper's own answers, which have no body, are held back: `serve` says them in the API's words.
+struct Line {
+    stream: BoxStream,
+    /// Whether any answer has been sent.
+    answered: bool,
+    /// The status of the answer that was held back; it was to be the last.
+    refused: Option<StatusCode>,
+}
+
+/// The status of an answer of hyper's own: an error without a body. The device's answers all have one.
+fn own_refusal(head: &[u8]) -> Option<StatusCode> {
+    let status = head.strip_prefix(b"HTTP/1.1 ")?.get(..3)?;
+    let empty = head.windows(EMPTY.len()).any(|w| w.eq_ignore_ascii_case(EMPTY));
+    StatusCode::from_bytes(status).ok().filter(|s| s.is_client_error() && empty)
+}
+
+const EMPTY: &[u8] = b"\r\ncontent-length: 0\r\n";
+
+impl AsyncRead for Line {
+    fn poll_read(mut self: Pin<&mut Self>, cx: &mut Context<'_>, buffer: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.stream).poll_read(cx, buffer)
+    }
+}
+
+impl AsyncWrite for Line {
+    fn poll_write(mut self: Pin<&mut Self>, cx: &mut Context<'_>, bytes: &[u8]) -> Poll<io::Result<usize>> {
+        self.refused = self.refused.or(own_refusal(bytes));
+        if self.refused.is_some() {
+            return Poll::Ready(Ok(bytes.len()));
+        }
+        self.answered = true;
+        Pin::new(&mut self.stream).poll_write(cx, bytes)
+    }
+
+    fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.stream).poll_flush(cx)
+    }
+
+    fn poll_shutdown(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.stream).poll_shutdown(cx)
     }
 }
 
@@ -206,9 +268,13 @@ async fn read_body(mut body: Incoming) -> Result<Vec<u8>, hyper::Error> {
 }
 
 fn refuse(status: StatusCode, message: &str) -> hyper::Response<Full<Bytes>> {
-    let mut reply = json(status, format!(r#"{{"status":"error","message":"{message}"}}"#));
+    let mut reply = json(status, error(message));
     reply.headers_mut().insert(CONNECTION, HeaderValue::from_static("close"));
     reply
+}
+
+fn error(message: &str) -> String {
+    format!(r#"{{"status":"error","message":"{message}"}}"#)
 }
 
 fn json(status: StatusCode, body: String) -> hyper::Response<Full<Bytes>> {

@@ -65,11 +65,19 @@ async fn bad_requests_are_refused_and_nothing_is_stored() {
         (b"GET /nothing HTTP/1.1\r\nHost: d\r\nConnection: close\r\n\r\n".to_vec(), "404"),
         (b"\x16\x03\x01\x02\x00\x01\x00\x01\xfc\x03\x03rubbish\r\n\r\n".to_vec(), "400"),
         (format!("GET /status HTTP/1.1\r\nX: {}\r\n\r\n", "x".repeat(20_000)).into_bytes(), "431"),
+        (format!("GET /{} HTTP/1.1\r\nHost: d\r\n\r\n", "x".repeat(500_000)).into_bytes(), "431"),
+        (b"GET /status HTTP/1.1\r\nno colon\r\n\r\n".to_vec(), "400"),
+        (b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n".to_vec(), "400"),
+        (post("Content-Length: 2\r\nContent-Length: 3\r\n", "{} "), "400"),
     ] {
         let answer = says(http, &request).await;
         let shown = String::from_utf8_lossy(&request[..request.len().min(200)]).into_owned();
         assert_eq!(status(&answer), expected, "{shown}: {answer}");
+        assert!(answer.contains(r#""status":"error""#) && answer.contains("application/json"), "{shown}: {answer}");
     }
+    // The second answer on a connection is in the same words, and the first one is not lost.
+    let both = says(http, b"GET /status HTTP/1.1\r\nHost: d\r\n\r\nrubbish\r\n\r\n").await;
+    assert!(both.contains("200 OK") && both.contains("400 Bad Request") && both.contains(r#""status":"error""#), "{both}");
     let still = says(http, b"GET /status HTTP/1.1\r\nHost: d\r\nConnection: close\r\n\r\n").await;
     assert!(still.contains(r#""status":"provisioning""#), "{still}");
 }
