@@ -74,4 +74,5 @@ pub mod limits {
     pub use crate::shell::LAST_LINES_LIMIT;
     pub use crate::sntp::{SYNC_LIMIT, TRY_EVERY};
     pub use crate::store::FILE_LIMIT;
+    pub use crate::tls::ALERT_LIMIT;
 }

@@ -22,7 +22,8 @@ use std::fmt;
 use std::io;
 use std::sync::{Arc, LazyLock};
 use std::time::Duration;
-use tokio::time::{Instant, timeout_at};
+use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
+use tokio::time::{Instant, timeout, timeout_at};
 use webpki::{EndEntityCert, KeyUsage};
 use x509_parser::prelude::{FromDer, X509Certificate};
 
@@ -33,6 +34,11 @@ static SYSTEM_ROOTS: LazyLock<Arc<Anchors>> = LazyLock::new(|| {
     let found = rustls_native_certs::load_native_certs();
     Arc::new(Anchors::of(found.certs.into_iter()))
 });
+
+/// How long a server that was refused may take to hear why (wall clock).
+pub const ALERT_LIMIT: Duration = Duration::from_millis(200);
+/// How many bytes it may still send meanwhile.
+const UNREAD_MAX: u64 = 1024 * 1024;
 
 /// What one TLS connection is to be.
 pub(crate) struct Terms<'a> {
@@ -104,11 +110,21 @@ pub(crate) async fn handshake(
 ) -> Result<BoxStream, NetFailure> {
     let name = ServerName::try_from(host.to_owned())
         .map_err(|_| failure(NetFailureKind::WrongName, format!("{host} is no name a certificate can carry")))?;
-    match timeout_at(by, tokio_rustls::TlsConnector::from(client).connect(name, stream)).await {
+    match timeout_at(by, tokio_rustls::TlsConnector::from(client).connect(name, stream).into_fallible()).await {
         Ok(Ok(stream)) => Ok(Box::new(stream)),
-        Ok(Err(e)) => Err(stream_failure(&e, "TLS handshake")),
+        Ok(Err((e, stream))) => {
+            // The alert is not to be overtaken by the reset that closing over unread bytes would be.
+            let _ = timeout(ALERT_LIMIT, hang_up(stream)).await;
+            Err(stream_failure(&e, "TLS handshake"))
+        }
         Err(_) => Err(failure(NetFailureKind::TimedOut, "TLS handshake: no answer in time")),
     }
+}
+
+/// Says that nothing more comes, and takes what still comes, as far as it matters to nobody.
+async fn hang_up(mut stream: BoxStream) -> io::Result<u64> {
+    stream.shutdown().await?;
+    tokio::io::copy(&mut stream.take(UNREAD_MAX), &mut tokio::io::sink()).await
 }
 
 /// The failure that an I/O error of a stream (with or without TLS) stands for; `what` was being done.
@@ -157,6 +173,9 @@ fn certificate_failure(e: &CertificateError) -> NetFailure {
         }
         E::NotValidYetContext { time, not_before } => {
             format!("the server's certificate is valid from {} and it is {}", date(*not_before), date(*time))
+        }
+        E::NotValidForNameContext { expected, presented } if presented.is_empty() => {
+            format!("the server's certificate has no subjectAltName that could be {}", expected.to_str())
         }
         E::NotValidForNameContext { expected, presented } => {
             format!("the server's certificate is for {} and not for {}", presented.join(", "), expected.to_str())
