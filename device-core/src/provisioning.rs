@@ -153,7 +153,9 @@ pub fn is_device_id(id: &str) -> bool {
 
 fn is_password(password: &str) -> bool {
     let hex = password.len() == PASSWORD_HEX && password.bytes().all(|b| b.is_ascii_hexdigit());
-    password.is_empty() || (PASSWORD_MIN..=PASSWORD_MAX).contains(&password.len()) || hex
+    // A Wi-Fi driver that takes C strings would join with what stands before a NUL.
+    let phrase = (PASSWORD_MIN..=PASSWORD_MAX).contains(&password.len()) && !password.contains('\0');
+    password.is_empty() || phrase || hex
 }
 
 /// The known fields of the body, as they came.
@@ -178,7 +180,12 @@ impl Body {
             (None, None) => NO_USER_TOKEN.to_owned(),
             (None, token) => required("user_token", token, is_token, "1-512 printable characters without blanks")?,
         };
-        let ssid = required("ssid", self.ssid, |s| (1..=SSID_MAX).contains(&s.len()), "1-32 bytes")?;
+        let ssid = required(
+            "ssid",
+            self.ssid,
+            |s| (1..=SSID_MAX).contains(&s.len()) && !s.contains('\0'),
+            "1-32 bytes, none of them NUL",
+        )?;
         let password = required("password", self.password, is_password, "no or 8-63 bytes, or 64 hex digits")?;
         let device_id = required("device_id", self.device_id, is_device_id, "1-64 of A-Z a-z 0-9 _ -")?;
         let token = required("provisioning_token", self.provisioning_token, is_token, "1-512 printable characters without blanks")?;
@@ -354,6 +361,8 @@ mod tests {
             (body(ssid, password, id, &n(512)), 200),
             (body(ssid, password, id, &n(513)), 400),
             (body(ssid, password, id, "a b"), 400),
+            (body("a\0b", password, id, token), 400),
+            (body(ssid, "correct\0horse", id, token), 400),
             (body(ssid, password, id, "a\r\nX: y"), 400),
         ] {
             assert_eq!(status(&post(&b)), expected, "{}", String::from_utf8_lossy(&b));
