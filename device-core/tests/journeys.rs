@@ -331,6 +331,19 @@ fn a_factory_reset_forgets_everything() {
 }
 
 #[test]
+fn a_factory_reset_that_is_cut_off_forgets_the_readings_at_the_next_start() {
+    let mut world = connected();
+    world.close();
+    world.console("telemetry");
+    world.console("factory-reset");
+    until(&mut world, &format!("store {}", Write::Reset.name())).expect("stores");
+    assert_eq!(world.queue.len(), 1);
+    world.power_cycle(true);
+    assert_eq!((world.device.state(), world.device.queued(), world.queue.len()), (State::ApMode, 0, 0));
+    assert_eq!(said(&world, "factory-reset"), 1);
+}
+
+#[test]
 fn what_the_broker_refuses_is_said_and_dropped() {
     let mut world = connected();
     world.console("telemetry");

@@ -139,6 +139,10 @@ impl Device {
     /// A device that was just switched on. Settings that cannot be used are said and passed over.
     pub fn new(boot: Boot<'_>) -> Device {
         let Boot { stored, readings, environment, seed, signatures, version, simulated } = boot;
+        // Readings without anything they could belong to are what a factory reset that was cut off left behind.
+        let forgotten: Vec<u64> =
+            if stored == Stored::default() { readings.iter().map(|r| r.number).collect() } else { Vec::new() };
+        let readings = if forgotten.is_empty() { readings } else { Vec::new() };
         let queue = Queue::restored(readings, usize::from(config::QUEUE_LIMIT));
         let ledger = Ledger { produced: queue.len() as u64, ..Ledger::default() };
         let next_number = queue.last_number().unwrap_or(0).saturating_add(1);
@@ -186,6 +190,10 @@ impl Device {
         };
         device.say(Report::Booting { version: version.into() });
         device.say(Report::ConsoleReady {});
+        if !forgotten.is_empty() {
+            device.say(Report::FactoryReset {});
+            device.outputs.extend(forgotten.into_iter().map(Output::QueuePop));
+        }
         device.configure();
         device.enter(State::CheckProvisioning);
         if device.stored.credentials.is_some() {
