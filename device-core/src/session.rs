@@ -240,10 +240,22 @@ impl Session {
         self.outbox.iter().any(|o| o.token == token)
     }
 
-    /// Sends DISCONNECT (the caller closes the stream after it); the broker drops the will. Says nothing when there is no connection.
+    /// Sends DISCONNECT (the caller closes the stream after it); the broker drops the will, so this is for a device that comes back at once.
+    /// Says nothing when there is no connection.
     pub fn disconnect(&mut self) {
         if matches!(self.phase, Phase::Connecting { .. } | Phase::Up) {
             self.events.push_back(SessionEvent::Send(encode::disconnect(self.config.version, 0)));
+            self.end();
+        }
+    }
+
+    /// Leaves for good: the broker publishes the will, so that no retained status of a device that is gone stays behind. On v5 it is asked to
+    /// (DISCONNECT 0x04); on v3.1.1 it does so because nothing is said. The caller closes the stream after it.
+    pub fn leave(&mut self) {
+        if matches!(self.phase, Phase::Connecting { .. } | Phase::Up) {
+            if self.config.version == MqttVersion::V5 {
+                self.events.push_back(SessionEvent::Send(encode::disconnect(MqttVersion::V5, reason::DISCONNECT_WITH_WILL)));
+            }
             self.end();
         }
     }

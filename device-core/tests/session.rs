@@ -32,6 +32,7 @@ in_both_versions!(
     unsent_bytes_are_forgotten_with_the_connection,
     nothing_is_heard_after_close,
     disconnect_says_so_once,
+    leaving_has_the_will_published,
     ids_in_use_are_skipped,
     unknown_puback_changes_nothing,
     unpublishable_topic_is_refused_here,
@@ -327,6 +328,16 @@ fn disconnect_says_so_once(version: MqttVersion) {
     assert_eq!(rig.deadline(), None);
     assert!(rig.session.holds(4));
     assert_eq!(rig.reconnect(true, &[]).publishes(), [(2, true)]);
+}
+
+fn leaving_has_the_will_published(version: MqttVersion) {
+    let mut rig = Rig::up(version);
+    rig.session.leave();
+    rig.session.leave();
+    // On v3.1.1 any DISCONNECT takes the will back.
+    let said = if version == V5 { vec![Said::Disconnect { code: 4 }] } else { vec![] };
+    assert_eq!(rig.drain(), Out { said, told: vec![] });
+    assert_eq!(rig.deadline(), None);
 }
 
 fn ids_in_use_are_skipped(version: MqttVersion) {

@@ -291,7 +291,7 @@ impl Device {
         match self.state {
             State::SubmitCsr => self.begin_mqtt(now),
             State::MqttConnecting | State::MqttConnected => {
-                self.leave_broker();
+                self.step_out();
                 self.mqtt_retry = None;
                 self.begin_mqtt(now);
             }

@@ -167,10 +167,19 @@ impl Device {
         self.retry_mqtt(now);
     }
 
-    /// Ends the session's stream in good order, where there is one: the broker gets a DISCONNECT and does not publish the will.
+    /// Ends the session's stream to come back at once: the broker gets a DISCONNECT, and the retained status stays.
+    pub(super) fn step_out(&mut self) {
+        self.part(Session::disconnect);
+    }
+
+    /// Ends the session's stream to come back to this broker late or never: it publishes the will over the retained status.
     pub(super) fn leave_broker(&mut self) {
+        self.part(Session::leave);
+    }
+
+    fn part(&mut self, goodbye: fn(&mut Session)) {
         if let Some(session) = self.session.as_mut().filter(|_| self.link == Link::Open) {
-            session.disconnect();
+            goodbye(session);
             while let Some(event) = session.poll() {
                 if let SessionEvent::Send(bytes) = event {
                     self.outputs.push_back(Output::Send(bytes));

@@ -1,5 +1,7 @@
 //! Reason codes of MQTT v5 and return codes of v3.1.1, with the words the specifications have for them.
 
+/// Disconnect with will message.
+pub const DISCONNECT_WITH_WILL: u8 = 0x04;
 /// Unspecified error.
 pub const UNSPECIFIED_ERROR: u8 = 0x80;
 /// Malformed packet.
