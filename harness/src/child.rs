@@ -185,6 +185,14 @@ fn signal(pid: u32, urgency: Urgency) {
 #[cfg(not(unix))]
 fn signal(_pid: u32, _urgency: Urgency) {}
 
+/// Whether this process is root's.
+pub(crate) fn is_root() -> bool {
+    #[cfg(unix)]
+    return rustix::process::geteuid().is_root();
+    #[cfg(not(unix))]
+    return false;
+}
+
 /// A directory of our own, readable by its owner only, that is removed with all that is in it when dropped, or by the reaper.
 #[derive(Debug)]
 pub struct PrivateDir {

@@ -4,6 +4,7 @@
 mod bench;
 pub mod broker;
 pub mod ca;
+pub mod certs;
 pub mod child;
 pub mod cli;
 mod console;

@@ -157,7 +157,7 @@ impl BrokerSpec {
             Acl::Text(text) => say(format!("acl_file {}", file("acl", text.clone()))),
         }
         if !self.users.is_empty() {
-            let lines = self.users.iter().map(password_line).collect();
+            let lines = self.users.iter().map(user_line).collect();
             say(format!("password_file {}", file("passwords", lines)));
         }
         let mutual = self.security == Security::MutualTls;
@@ -203,14 +203,19 @@ fn devices_acl(operators: &[String]) -> String {
     acl
 }
 
-/// A line of the password file, as `mosquitto_passwd` writes it (`$6$`: salted SHA-512).
-fn password_line(user: &User) -> String {
+/// A user's line of the password file.
+fn user_line(user: &User) -> String {
     static COUNT: AtomicU64 = AtomicU64::new(0);
     // Salt is to make equal passwords look different in a file that lives for one run and is ours alone: it need not be secret.
     let count = COUNT.fetch_add(1, Ordering::Relaxed);
     let salt = &Sha512::digest(format!("{}/{count}/{}", std::process::id(), user.name))[..12];
-    let hash = Sha512::new().chain_update(user.password.expose()).chain_update(salt).finalize();
-    format!("{}:$6${}${}\n", user.name, BASE64_STANDARD.encode(salt), BASE64_STANDARD.encode(hash))
+    password_line(&user.name, &user.password, salt)
+}
+
+/// A line of a password file, as `mosquitto_passwd` writes it (`$6$`: salted SHA-512).
+pub(crate) fn password_line(name: &str, password: &Secret, salt: &[u8]) -> String {
+    let hash = Sha512::new().chain_update(password.expose()).chain_update(salt).finalize();
+    format!("{name}:$6${}${}\n", BASE64_STANDARD.encode(salt), BASE64_STANDARD.encode(hash))
 }
 
 #[cfg(test)]

@@ -11,6 +11,7 @@ mod mosquitto;
 pub mod process;
 pub mod tap;
 
+pub(crate) use conf::password_line;
 pub use conf::{Acl, BrokerSpec, Storage, User};
 pub use log::{Forward, Lines, Log};
 pub use mosquitto::{Mosquitto, READY_WITHIN};

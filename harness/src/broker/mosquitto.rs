@@ -2,7 +2,7 @@
 
 use super::conf::BrokerSpec;
 use super::{Backend, Broker, BrokerError, Endpoint, Log};
-use crate::child::{Ends, Guarded, PrivateDir};
+use crate::child::{Ends, Guarded, PrivateDir, is_root};
 use async_trait::async_trait;
 use device_core::config::{Security, TlsVersions};
 use std::ffi::OsString;
@@ -229,13 +229,6 @@ async fn read_to_the_end(reading: JoinHandle<()>) {
     if tokio::time::timeout(crate::child::STOP_PATIENCE, reading).await.is_err() {
         abort.abort();
     }
-}
-
-fn is_root() -> bool {
-    #[cfg(unix)]
-    return rustix::process::geteuid().is_root();
-    #[cfg(not(unix))]
-    return false;
 }
 
 #[cfg(unix)]

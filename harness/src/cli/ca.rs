@@ -202,7 +202,8 @@ fn host(name: &str) -> String {
     if name.contains(':') { format!("[{name}]") } else { name.to_owned() }
 }
 
-fn lifetime(text: &str) -> Result<i64, String> {
+/// How long a certificate is valid, seconds.
+pub(super) fn lifetime(text: &str) -> Result<i64, String> {
     let period = Period::parse(text).map_err(|why| why.replace('\n', "; "))?;
     match i64::try_from(period.0.as_secs()) {
         Ok(seconds) if seconds > 0 => Ok(seconds),

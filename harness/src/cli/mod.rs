@@ -1,6 +1,7 @@
 //! The `harness` command line: one file a sub-command.
 
 mod ca;
+mod certs;
 mod check;
 mod replay;
 mod reports;
@@ -46,6 +47,8 @@ enum Command {
     Up(up::Up),
     /// Runs the fake CA on its own, for your own devices: it issues, renews, and can be told to lie.
     Ca(ca::Ca),
+    /// Makes certificates for a broker and its clients, and a mosquitto.conf for each security level.
+    Certs(certs::Certs),
     /// Measures: provisioning to CONNACK, the runner's own cost, memory of a twin.
     Bench(crate::bench::Bench),
 }
@@ -74,6 +77,7 @@ pub fn main() -> ExitCode {
         Command::Replay(replay) => replay.run(),
         Command::Up(up) => up.run(),
         Command::Ca(ca) => ca.run(),
+        Command::Certs(certs) => certs.run(),
         Command::Bench(bench) => bench.run(),
     })
 }
