@@ -150,6 +150,29 @@ fn every_scenario_can_be_loaded() {
 }
 
 #[test]
+fn the_list_of_troubles_names_every_scenario_and_no_other() {
+    let list = fs::read_to_string(root().join("scenarios/README.md")).unwrap();
+    let scenarios: Vec<String> = files("scenarios", ".yaml").into_iter().map(|(name, _)| name).collect();
+    let mut rows = 0;
+    let mut named: Vec<String> = Vec::new();
+    for row in list.lines().filter(|line| line.starts_with("| ") && !line.ends_with("| scenario |")) {
+        rows += 1;
+        let shown = row.trim_end_matches('|').rsplit('|').next().unwrap();
+        let places: Vec<&str> = shown.split('`').skip(1).step_by(2).collect();
+        assert!(!places.is_empty() || shown.contains("gap"), "neither a scenario nor a gap: {row}");
+        for place in places {
+            let scenario = format!("scenarios/{place}.yaml");
+            let there = scenarios.contains(&scenario) || root().join(format!("{place}.rs")).is_file();
+            assert!(there, "there is no {place}: {row}");
+            named.push(scenario);
+        }
+    }
+    assert!(rows > 40, "{rows} rows");
+    let unnamed: Vec<_> = scenarios.iter().filter(|scenario| !named.contains(scenario)).collect();
+    assert!(unnamed.is_empty(), "the list does not name {unnamed:?}");
+}
+
+#[test]
 fn every_golden_has_a_scenario() {
     let scenarios: Vec<String> = files("scenarios", ".yaml").into_iter().map(|(name, _)| name).collect();
     for (name, _) in files("scenarios", ".snap") {
