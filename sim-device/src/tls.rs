@@ -181,7 +181,13 @@ fn certificate_failure(e: &CertificateError) -> NetFailure {
             format!("the server's certificate is for {} and not for {}", presented.join(", "), expected.to_str())
         }
         E::UnknownIssuer => "no path from the server's certificate to a trust anchor".to_owned(),
-        E::Other(OtherError(inner)) => format!("the server's certificate: {inner}"),
+        E::Other(OtherError(inner)) => match inner.downcast_ref::<webpki::Error>() {
+            Some(
+                webpki::Error::UnsupportedSignatureAlgorithmContext(_)
+                | webpki::Error::UnsupportedSignatureAlgorithmForPublicKeyContext(_),
+            ) => "the server's certificate is signed with an algorithm that is not accepted".to_owned(),
+            _ => format!("the server's certificate: {inner}"),
+        },
         e => format!("the server's certificate: {e}"),
     };
     failure(kind, text)
@@ -436,6 +442,24 @@ mod tests {
     #[test]
     fn no_post_quantum_group_is_offered() {
         assert!(PROVIDER.kx_groups.iter().all(|g| format!("{:?}", g.name()).to_ascii_lowercase().find("mlkem").is_none()));
+    }
+
+    #[tokio::test]
+    async fn a_server_that_is_refused_may_finish_and_hears_the_alert() {
+        let (ours, mut theirs) = tokio::io::duplex(1024);
+        let server = tokio::spawn(async move {
+            theirs.write_all(&[0x55; 100_000]).await?;
+            let mut heard = Vec::new();
+            theirs.read_to_end(&mut heard).await?;
+            Ok::<_, io::Error>(heard)
+        });
+        let terms = Terms { trust: &Trust::Anybody, identity: None, versions: TlsVersions::Both, date: None };
+        let by = Instant::now() + Duration::from_secs(5);
+        let e = handshake(Box::new(ours), "localhost", terms.client().unwrap(), by).await.err().unwrap();
+        assert_eq!(e.kind, NetFailureKind::Tls, "{}", e.text);
+        let heard = server.await.unwrap().expect("what the server had to say was taken");
+        // The record of an alert, fatal.
+        assert_eq!(heard[heard.len() - 7..heard.len() - 1], [0x15, 3, 3, 0, 2, 2], "{heard:?}");
     }
 
     #[test]
