@@ -3,7 +3,7 @@
 mod world;
 
 use device_core::input::{Input, NetFailure, NetFailureKind};
-use device_core::output::Trust;
+use device_core::output::{Output, Trust};
 use device_core::report::Report;
 use device_core::state::State;
 use device_core::storage::Write;
@@ -341,6 +341,22 @@ fn a_factory_reset_that_is_cut_off_forgets_the_readings_at_the_next_start() {
     world.power_cycle(true);
     assert_eq!((world.device.state(), world.device.queued(), world.queue.len()), (State::ApMode, 0, 0));
     assert_eq!(said(&world, "factory-reset"), 1);
+}
+
+#[test]
+fn a_broker_that_is_left_is_asked_for_the_will() {
+    let mut world = connected();
+    world.console("set MQTT_CLIENT_ID another");
+    world.console("save");
+    assert!(world.owed.iter().any(|o| o.word() == format!("store {}", Write::Settings.name())));
+    world.device.handle(world.now, Input::Stored(Ok(())));
+    let mut sent = Vec::new();
+    while let Some(output) = world.device.poll() {
+        if let Output::Send(bytes) = output {
+            sent.push(bytes);
+        }
+    }
+    assert_eq!(sent, [[0xe0, 1, 4]], "DISCONNECT with will message");
 }
 
 #[test]
