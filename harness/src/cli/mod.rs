@@ -3,6 +3,8 @@
 mod ca;
 mod certs;
 mod check;
+mod doctor;
+mod init;
 mod replay;
 mod reports;
 mod run;
@@ -49,6 +51,10 @@ enum Command {
     Ca(ca::Ca),
     /// Makes certificates for a broker and its clients, and a mosquitto.conf for each security level.
     Certs(certs::Certs),
+    /// Says whether `harness run` will work here, and what to install where it will not.
+    Doctor(doctor::Doctor),
+    /// Writes a first scenario and a workflow into a repository.
+    Init(init::Init),
     /// Measures: provisioning to CONNACK, the runner's own cost, memory of a twin.
     Bench(crate::bench::Bench),
 }
@@ -78,6 +84,8 @@ pub fn main() -> ExitCode {
         Command::Up(up) => up.run(),
         Command::Ca(ca) => ca.run(),
         Command::Certs(certs) => certs.run(),
+        Command::Doctor(doctor) => doctor.run(),
+        Command::Init(init) => init.run(),
         Command::Bench(bench) => bench.run(),
     })
 }
