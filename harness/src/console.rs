@@ -5,12 +5,14 @@ use crate::target::Console;
 use crate::trace::tape::Tape;
 use device_core::report::Report;
 use std::time::Duration;
-use tokio::io::{AsyncBufReadExt, AsyncReadExt, AsyncWrite, AsyncWriteExt, BufReader};
+use tokio::io::{AsyncBufReadExt, AsyncWrite, AsyncWriteExt, BufReader};
 use tokio::sync::watch;
 use tokio::task::JoinHandle;
 
 /// Bytes of a console line that are kept; the rest of a longer line is dropped.
 pub const LINE_MAX: usize = 4096;
+/// How long the console must be quiet within a line before what has been said of it (a prompt) goes on the tape.
+const QUIET: Duration = Duration::from_millis(100);
 /// How long a write to the console may take before the target counts as lost.
 pub const WRITE_LIMIT: Duration = Duration::from_secs(5);
 
@@ -87,26 +89,57 @@ impl OpenConsole {
 async fn read_lines(says: Box<dyn tokio::io::AsyncRead + Send + Unpin>, tape: Tape, tell: watch::Sender<Seen>) {
     let mut says = BufReader::with_capacity(1024, says);
     let mut line = Vec::new();
+    // Bytes of the line that were there when it was last told in pieces, and those that were told.
+    let (mut looked, mut told) = (0, 0);
     loop {
-        line.clear();
-        let took = (&mut says).take(LINE_MAX as u64).read_until(b'\n', &mut line).await;
-        let whole = line.last() == Some(&b'\n');
-        if line.is_empty() || took.is_err() {
-            break;
+        let chunk = if line.len() > looked {
+            let Ok(chunk) = tokio::time::timeout(QUIET, says.fill_buf()).await else {
+                looked = line.len();
+                let text = whole_characters(&line[told..]);
+                if !text.is_empty() {
+                    tape.say(Source::Device, What::Partial(text.to_owned()));
+                    told += text.len();
+                }
+                continue;
+            };
+            chunk
+        } else {
+            says.fill_buf().await
+        };
+        let Some(chunk) = chunk.ok().filter(|chunk| !chunk.is_empty()) else { break };
+        let chunk = &chunk[..chunk.len().min(LINE_MAX - line.len())];
+        let end = chunk.iter().position(|byte| *byte == b'\n');
+        let used = end.map_or(chunk.len(), |at| at + 1);
+        line.extend_from_slice(&chunk[..used]);
+        says.consume(used);
+        if end.is_none() && line.len() < LINE_MAX {
+            continue;
         }
         let text = String::from_utf8_lossy(&line);
         let text = text.trim_end_matches(['\n', '\r']);
-        if !whole && line.len() < LINE_MAX {
-            tape.say(Source::Device, What::Partial(text.to_owned()));
-            break;
-        }
         // On the tape first: whoever is woken by `tell` may act on it, and what follows must come after it.
         tape.say(Source::Device, What::Line(text.to_owned()));
         if let Some((_, report)) = Report::from_line(text) {
             tell.send_if_modified(|seen| note(seen, &report));
         }
+        line.clear();
+        (looked, told) = (0, 0);
+    }
+    let rest = String::from_utf8_lossy(&line[told..]);
+    let rest = rest.trim_end_matches('\r');
+    if !rest.is_empty() {
+        tape.say(Source::Device, What::Partial(rest.to_owned()));
     }
     tell.send_modify(|seen| seen.ended = true);
+}
+
+/// The text that these bytes are, without a character that is cut at the end, what cannot be read, and a CR that may belong to a line end.
+fn whole_characters(bytes: &[u8]) -> &str {
+    let valid = match std::str::from_utf8(bytes) {
+        Ok(text) => text,
+        Err(error) => std::str::from_utf8(&bytes[..error.valid_up_to()]).unwrap_or_default(),
+    };
+    valid.trim_end_matches('\r')
 }
 
 /// Keeps what a report tells the testbed; false when it is nothing of that kind.

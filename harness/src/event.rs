@@ -70,7 +70,8 @@ pub struct Event {
 pub enum What {
     /// Device, broker: a line was said (without its line end).
     Line(String),
-    /// Device: bytes that are not a line yet and will not become one (a prompt, or the end of the stream).
+    /// Device: what has been said, since the last such event, of a line that has not ended: a prompt, or the end of the stream. When the
+    /// line ends after all, it comes as a whole.
     Partial(String),
     /// Device: the target ended by itself. A crash is the device's fault, a loss the testbed's.
     Ended(Ended),

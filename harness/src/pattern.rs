@@ -22,6 +22,18 @@ impl Pattern {
     pub fn matches(&self, text: &str) -> bool {
         self.0.is_match(text)
     }
+
+    /// Where in `text` the first match ends.
+    pub fn find_end(&self, text: &str) -> Option<usize> {
+        self.0.find(text).map(|met| met.end())
+    }
+
+    /// The same, with `^` and `$` at the ends of lines.
+    pub fn by_line(self) -> Pattern {
+        let again =
+            RegexBuilder::new(self.0.as_str()).multi_line(true).size_limit(COMPILED_MAX).dfa_size_limit(COMPILED_MAX).build();
+        Pattern(again.unwrap_or(self.0))
+    }
 }
 
 impl fmt::Display for Pattern {

@@ -9,19 +9,25 @@
 //! not lost, a stale line cannot satisfy a later step, and how the sources interleave does not matter. Time that passes meets some
 //! watches too (`delay`, `expect-none`); it moves no reader.
 //!
+//! A watch of bytes (`wait-serial`) can be met within a line; what is left of the line is for the next watch of bytes, as long as nothing
+//! else has moved the reader of the console. In a file of Wokwi's steps alone ([`Dialect::Wokwi`]) no act moves a reader and a `delay`
+//! moves the console's, since there the simulation stands still between steps.
+//!
 //! # Time
 //!
 //! Limits are device time: the wall clock plus every jump the device reports (`clock-jumped`). A jump that a step orders does not count
 //! against the limit of the trial. An event that is stamped later than a
 //! limit is proof that the limit passed, and `DeadlinePassed` is only the event that says so when nobody else speaks.
 
-use crate::event::{Ended, Event, Source, What};
+use crate::event::{Ended, Event, Power, Source, What};
 use crate::golden::{Reach, Story};
 use crate::invariant::{self, Breach, Invariant};
-use crate::scenario::Scenario;
+use crate::scenario::{Dialect, Scenario};
 use crate::step::{Progress, Watch};
 use crate::verdict::{Finding, Judgement, Place, SHOWN_MAX, Shown, Verdict, WARNINGS_MAX, lasting};
 use device_core::report::Report;
+use std::borrow::Cow;
+use std::collections::BTreeMap;
 use std::time::Duration;
 
 /// How long a step may act, wall clock, before patience is multiplied in. Every wait inside an act is bounded by less; this ends a hang.
@@ -55,6 +61,12 @@ pub struct Script<'s> {
     events: Vec<Event>,
     /// By source: what has been read.
     readers: [usize; Source::ALL.len()],
+    /// What a watch of bytes left of a line, and the position of the console's reader that it belongs to.
+    left: Option<(usize, String)>,
+    /// What has been said of a console line that has not ended.
+    open: String,
+    /// Lines of which a beginning was said before, as position on the tape and bytes said.
+    begun: BTreeMap<usize, usize>,
     /// By source: what has been waited for; acts do not move it.
     reach: Reach,
     /// Jumps of the device clock so far, in microseconds.
@@ -117,6 +129,9 @@ impl<'s> Script<'s> {
             patience,
             events: Vec::new(),
             readers: [0; Source::ALL.len()],
+            left: None,
+            open: String::new(),
+            begun: BTreeMap::new(),
             reach: Reach::default(),
             jumped_us: 0,
             ordered_us: 0,
@@ -141,6 +156,7 @@ impl<'s> Script<'s> {
             let finding = Finding::new(format!("the tape is full: more than {EVENTS_MAX} events"));
             return self.give_up(finding.help("find out which source talks so much; `last` shows the end of the tape"));
         }
+        self.note_pieces(event);
         self.events.push(event.clone());
         let acts = self.step().and_then(|step| self.scenario.steps.get(step)).is_some_and(|step| step.act.is_some());
         let by_act = acts && matches!(self.stage, Stage::Busy(_));
@@ -295,7 +311,7 @@ impl<'s> Script<'s> {
     fn begin(&mut self, step: usize, at_us: u64) {
         let scenario = self.scenario;
         let Some(it) = scenario.steps.get(step) else { return };
-        if it.act.is_some() {
+        if it.act.is_some() && scenario.dialect == Dialect::Own {
             self.readers = [self.events.len(); Source::ALL.len()];
         }
         if it.snapshot.is_some() {
@@ -309,7 +325,39 @@ impl<'s> Script<'s> {
             Watching { watch, next, until_us }
         });
         self.stage = Stage::Busy(Busy { step, began_us: at_us, acting: it.act.is_some(), watch });
+        self.show_left(at_us);
         self.end_step_if_done();
+    }
+
+    /// Shows a watch of bytes what the one before it left of a line.
+    fn show_left(&mut self, at_us: u64) {
+        let Stage::Busy(busy) = &mut self.stage else { return };
+        let Some(watching) = busy.watch.as_mut().filter(|watching| watching.watch.reads_bytes()) else { return };
+        let Some((at, text)) = self.left.take().filter(|(at, _)| *at == self.readers[Source::Device as usize]) else { return };
+        match watching.watch.observe(&Event { at_us, from: Source::Device, what: What::Partial(text) }) {
+            Progress::Waiting => {}
+            Progress::Met => busy.watch = None,
+            Progress::MetLeaving(rest) => {
+                self.left = Some((at, rest));
+                busy.watch = None;
+            }
+            Progress::Failed(why) => self.watch_failed(why, at_us),
+        }
+    }
+
+    /// Keeps in mind which lines of the console come in pieces: first what has been said of them, in the end the whole line.
+    fn note_pieces(&mut self, event: &Event) {
+        match &event.what {
+            What::Partial(text) if event.from == Source::Device => self.open.push_str(text),
+            What::Line(line) if event.from == Source::Device && !self.open.is_empty() => {
+                if line.starts_with(&self.open) {
+                    self.begun.insert(self.events.len(), self.open.len());
+                }
+                self.open.clear();
+            }
+            What::Power(Power::On) => self.open.clear(),
+            _ => {}
+        }
     }
 
     /// Shows the current watch what it has not seen.
@@ -320,14 +368,24 @@ impl<'s> Script<'s> {
             if !watching.watch.reads().contains(&event.from) || watching.next <= self.readers[event.from as usize] {
                 continue;
             }
-            match watching.watch.observe(event) {
+            let mut event = Cow::Borrowed(event);
+            if watching.watch.reads_bytes()
+                && let (What::Line(line), Some(said)) = (&event.what, self.begun.get(&(watching.next - 1)))
+            {
+                let rest = What::Line(line.get(*said..).unwrap_or_default().to_owned());
+                event = Cow::Owned(Event { at_us: event.at_us, from: event.from, what: rest });
+            }
+            match watching.watch.observe(&event) {
                 Progress::Waiting => {}
-                Progress::Met => {
+                met @ (Progress::Met | Progress::MetLeaving(_)) => {
                     for source in watching.watch.reads() {
                         let reader = &mut self.readers[*source as usize];
                         *reader = watching.next.max(*reader);
                     }
                     self.reach.advance(event.from, watching.next);
+                    if let Progress::MetLeaving(rest) = met {
+                        self.left = Some((self.readers[Source::Device as usize], rest));
+                    }
                     return self.watch_is_met();
                 }
                 Progress::Failed(why) => {
@@ -335,6 +393,14 @@ impl<'s> Script<'s> {
                     return self.watch_failed(why, at_us);
                 }
             }
+        }
+    }
+
+    /// In a file of Wokwi's, what was said during a delay is not read any more.
+    fn pass_over_delay(&mut self) {
+        let delays = self.step().and_then(|step| self.scenario.steps.get(step)).is_some_and(|step| step.verb == "delay");
+        if delays && self.scenario.dialect == Dialect::Wokwi {
+            self.readers[Source::Device as usize] = self.events.len();
         }
     }
 
@@ -373,7 +439,10 @@ impl<'s> Script<'s> {
         while let Some((at_us, limit)) = self.limit().filter(|(at_us, _)| *at_us <= now_us) {
             match (limit, &mut self.stage) {
                 (Limit::Watch, Stage::Busy(Busy { watch: Some(watching), .. })) => match watching.watch.time_up() {
-                    Progress::Met => self.watch_is_met(),
+                    Progress::Met | Progress::MetLeaving(_) => {
+                        self.pass_over_delay();
+                        self.watch_is_met();
+                    }
                     Progress::Failed(why) => self.watch_failed(why, at_us),
                     Progress::Waiting => {
                         let waited = lasting(patient(watching.watch.within(), self.patience));

@@ -70,7 +70,7 @@ fn schema_and_loader_refuse_the_same_mistakes() {
         "name: x\nsteps: []",
         "version: 1\nsteps: []",
         "name: x\nversion: 1",
-        "name: x\nversion: 1\nsteps: []\nstepz: []",
+        "name: x\nversion: 1\nsteps: [{ power-on: {} }]\nstepz: []",
         "name: x\nversion: 1\ndevice: { mqtt: v4 }\nsteps: []",
         "name: x\nversion: 1\ndevice: { tls: 1.3 }\nsteps: []",
         "name: x\nversion: 1\nca: { misbehave: [expird] }\nsteps: []",

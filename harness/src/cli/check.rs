@@ -21,7 +21,12 @@ impl Check {
         let mut code = exit::PASS;
         for file in files {
             match scenario::load(&file) {
-                Ok(rows) => println!("ok  {}  {} trial{}", file.display(), rows.len(), if rows.len() == 1 { "" } else { "s" }),
+                Ok(rows) => {
+                    println!("ok  {}  {} trial{}", file.display(), rows.len(), if rows.len() == 1 { "" } else { "s" });
+                    if !rows.warnings.is_empty() {
+                        eprintln!("{}", rows.warnings.render(std::io::stderr().is_terminal()));
+                    }
+                }
                 Err(diagnostic) => {
                     eprintln!("{}", diagnostic.render(std::io::stderr().is_terminal()));
                     code = exit::WRONG_INPUT;

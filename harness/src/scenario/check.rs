@@ -1,12 +1,12 @@
 //! One row of a file, from nodes to a [`Scenario`]: every key, every step, and what only the whole can say.
 
-use super::header::{Capability, ClockMode, Header, Network};
+use super::header::{Capability, ClockMode, FailOn, Header, Network};
 use super::problem::{Diagnostics, Problem, choice, nearest, place};
 use super::yaml::{Node, Value};
-use super::{MakeWatch, Never, Scenario, StepAt, WITHIN_DEFAULT, typed};
+use super::{Dialect, MakeWatch, Never, Scenario, StepAt, WITHIN_DEFAULT, typed, wokwi};
 use crate::event::Source;
 use crate::matrix::{Row, name_device};
-use crate::step::expect::{Expectation, Seen};
+use crate::step::expect::{DeviceSays, Expectation, Seen};
 use crate::step::{VERBS, verb};
 use device_core::config::Config;
 use std::collections::BTreeSet;
@@ -27,6 +27,7 @@ const NAME_MAX: usize = 120;
 pub(super) struct Origin {
     pub(super) file: Arc<Text>,
     pub(super) row: Row,
+    pub(super) dialect: Dialect,
 }
 
 /// A file's text, and what is known of it.
@@ -59,11 +60,17 @@ impl Origin {
 
     /// The scenario, and all that is wrong with it; none when something is.
     pub(super) fn check(self: &Arc<Self>, device_id: &str, problems: &mut Vec<Problem>) -> Option<Scenario> {
-        let doc = &name_device(&self.row.doc, device_id);
+        let plain = self.dialect == Dialect::Wokwi && self.row.doc.get("matrix").is_none();
+        let doc = &if plain { self.row.doc.clone() } else { name_device(&self.row.doc, device_id) };
         let found = problems.len();
-        let header = header(doc, problems);
-        let never = self.never(doc.get("never"), problems);
-        let (steps, needs) = self.steps(doc.get("steps"), problems);
+        let header = header(doc, self.dialect, problems);
+        let mut never = self.never(doc.get("never"), problems);
+        never.extend(self.fail_on(doc.get("fail-on"), problems));
+        let (mut steps, needs) = self.steps(doc.get("steps"), problems);
+        if self.dialect == Dialect::Wokwi && !steps.is_empty() {
+            let at = doc.get("steps").map_or(0..0, |steps| steps.at.clone());
+            steps.insert(0, self.power_on(at)?);
+        }
         if problems[found..].iter().any(|p| !p.warning) {
             return None;
         }
@@ -81,6 +88,7 @@ impl Origin {
             path: self.file.path.clone(),
             sha256: self.file.sha256.clone(),
             row: self.row.name.clone(),
+            dialect: self.dialect,
             device: header.device,
             broker: header.broker,
             ca: header.ca,
@@ -122,6 +130,37 @@ impl Origin {
             }
         }
         never
+    }
+
+    /// Texts and patterns of the console, as `never: [{ device: … }]` would have them.
+    fn fail_on(&self, node: Option<&Node>, problems: &mut Vec<Problem>) -> Vec<Never> {
+        let items = node.and_then(|node| if let Value::List(items) = &node.value { Some(items) } else { None });
+        let mut never = Vec::new();
+        if let Some(extra) = items.and_then(|items| items.get(NEVER_MAX)) {
+            problems.push(Problem::new(extra.at.clone(), "too many texts under `fail-on`", format!("allowed: up to {NEVER_MAX}")));
+        }
+        for item in items.into_iter().flatten().take(NEVER_MAX) {
+            // What cannot be read has been said with the header.
+            let Ok(FailOn { text, pattern }) = typed::read::<FailOn>(item) else { continue };
+            if text.is_some() == pattern.is_some() || text.as_ref().is_some_and(String::is_empty) {
+                let help = "each is a text, or `{ pattern: … }`";
+                problems.push(Problem::new(item.at.clone(), "nothing in particular under `fail-on`", help));
+                continue;
+            }
+            let wish = Arc::new(Expectation::Device(DeviceSays { text, pattern, ..DeviceSays::default() }));
+            let watch = MakeWatch(Box::new(move || Box::new(Seen { wish: wish.clone() })));
+            never.push(Never { line: place(&self.file.source, item.at.start).0, watch });
+        }
+        never
+    }
+
+    /// The step every file of Wokwi's begins with without saying it.
+    fn power_on(&self, at: Range<usize>) -> Option<StepAt> {
+        let (line, column) = place(&self.file.source, at.start);
+        let word = verb("power-on")?;
+        let act = (word.read)(&Node { at, value: Value::Map(Vec::new()) }).ok()?.act;
+        let name = Some("power on, as every Wokwi file begins".to_owned());
+        Some(StepAt { name, verb: word.name, line, column, act, watch: None, snapshot: None })
     }
 
     fn steps(&self, node: Option<&Node>, problems: &mut Vec<Problem>) -> (Vec<StepAt>, Vec<Capability>) {
@@ -166,6 +205,7 @@ impl Origin {
             let help = match &item.value {
                 Value::Scalar { text, .. } => match verb(text.trim()).map(|v| v.name).or_else(|| nearest(text, words())) {
                     Some(word) => format!("write `- {word}: …`, or `- {word}: {{}}` where nothing is to be set"),
+                    None if item.describe() == "nothing" => "a step that is empty: remove it".into(),
                     None => format!("a step is a verb with its value, `- delay: 500ms`; verbs: {}", words().join(", ")),
                 },
                 _ => format!("a step is a verb with its value, `- delay: 500ms`; verbs: {}", words().join(", ")),
@@ -187,10 +227,19 @@ impl Origin {
         if !unknown.is_empty() {
             let has_verb = unknown.len() < verbs.len();
             for (key, _) in unknown {
+                let wokwi =
+                    verbs.iter().find(|(key, _)| wokwi::VERBS.contains(&key.text.as_str())).map(|(key, _)| key.text.as_str());
                 let beside = match (has_verb, key.text.as_str()) {
+                    (true, "timeout" | "within" | "times") if wokwi == Some("wait-serial") => {
+                        "the limit stands inside of the verb: `wait-serial: { text: …, within: 5s }`; Wokwi has none".to_string()
+                    }
+                    (true, "timeout" | "within") if wokwi.is_some() => {
+                        "this step has no limit of its own; that of the trial is `within: 30s` at the top of the file".to_string()
+                    }
                     (true, "timeout" | "within" | "times") => {
                         "limits stand inside of the verb: `wait-for: { …, within: 5s }`".to_string()
                     }
+                    (_, word) if let Some(help) = wokwi::instead_of(word) => help.to_string(),
                     (true, _) => format!("{}; beside its verb a step has `name` only", choice(&key.text, &words())),
                     (false, _) => choice(&key.text, &words()),
                 };
@@ -207,11 +256,11 @@ impl Origin {
             }
             [(first, _), (second, _), ..] => {
                 let met = format!("two verbs in one step, `{}` and `{}`", first.text, second.text);
-                problems.push(Problem::new(
-                    second.at.clone(),
-                    met,
-                    format!("one step each: begin a new line with `- {}:`", second.text),
-                ));
+                let mut help = format!("one step each: begin a new line with `- {}:`", second.text);
+                if let Some(there) = wokwi::two_verbs(&first.text, &second.text) {
+                    help = format!("{help}; {there}");
+                }
+                problems.push(Problem::new(second.at.clone(), met, help));
                 return None;
             }
         };
@@ -219,15 +268,19 @@ impl Origin {
         match (verb.read)(value) {
             Err(mistakes) => {
                 let whole = |p: &Problem| p.at == value.at && !p.met.contains(&key.text);
-                problems.extend(
-                    mistakes
-                        .into_iter()
-                        .map(|p| if whole(&p) { Problem { met: format!("{}: {}", key.text, p.met), ..p } } else { p }),
-                );
+                problems.extend(mistakes.into_iter().map(|p| match p.met.as_str() {
+                    "unknown key `timeout`" => Problem { help: "the limit is called `within`: `within: 5s`".into(), ..p },
+                    "unknown key `value`" if verb.name == "wait-serial" => {
+                        Problem { help: "the text is called `text`, or stands alone: `wait-serial: …`".into(), ..p }
+                    }
+                    _ if whole(&p) => Problem { met: format!("{}: {}", key.text, p.met), ..p },
+                    _ => p,
+                }));
                 None
             }
             Ok(meaning) => {
                 let (line, column) = place(&self.file.source, item.at.start);
+                problems.extend(meaning.warnings.iter().map(|text| Problem { warning: true, ..two_lines(value.at.clone(), text) }));
                 let (act, watch, snapshot) = (meaning.act, meaning.watch, meaning.snapshot);
                 Some((StepAt { name, verb: verb.name, line, column, act, watch, snapshot }, meaning.needs))
             }
@@ -256,7 +309,7 @@ fn list<'a>(node: Option<&'a Node>, key: &str, problems: &mut Vec<Problem>) -> O
 }
 
 /// The header, key by key, so that one wrong key does not hide another.
-fn header(doc: &Node, problems: &mut Vec<Problem>) -> Option<Header> {
+fn header(doc: &Node, dialect: Dialect, problems: &mut Vec<Problem>) -> Option<Header> {
     let Value::Map(entries) = &doc.value else {
         problems.push(Problem::new(
             doc.at.clone(),
@@ -288,9 +341,18 @@ fn header(doc: &Node, problems: &mut Vec<Problem>) -> Option<Header> {
     }
     let header: Header = typed::read(doc).map_err(|mistakes| problems.extend(mistakes)).ok()?;
     let at = |keys: &[&str]| keys.iter().try_fold(doc, |node, key| node.get(key)).map_or(0..0, |node| node.at.clone());
+    long_name(&header.name, dialect, at(&["name"]), problems);
     ranges(&header, &at, problems);
     settings(doc, &header, problems);
     Some(header)
+}
+
+/// Wokwi sets no limit to a name.
+fn long_name(name: &str, dialect: Dialect, at: Range<usize>, problems: &mut Vec<Problem>) {
+    if name.trim().chars().count() > NAME_MAX || name.trim().contains('\n') {
+        let help = format!("one line of up to {NAME_MAX} characters; the rest belongs under `description`");
+        problems.push(Problem { warning: dialect == Dialect::Wokwi, ..Problem::new(at, "a long name", help) });
+    }
 }
 
 /// Limits that types do not have.
@@ -300,14 +362,7 @@ fn ranges(header: &Header, at: &dyn Fn(&[&str]) -> Range<usize>, problems: &mut 
             problems.push(Problem::new(at(keys), met, help));
         }
     };
-    let name = header.name.trim();
-    refuse(name.is_empty(), &["name"], "an empty name".into(), "say in one line what is shown");
-    refuse(
-        name.chars().count() > NAME_MAX || name.contains('\n'),
-        &["name"],
-        "a long name".into(),
-        "one line of up to 120 characters; the rest belongs under `description`",
-    );
+    refuse(header.name.trim().is_empty(), &["name"], "an empty name".into(), "say in one line what is shown");
     let period = header.device.telemetry_period.0;
     let allowed = period.is_zero() || (Duration::from_millis(10)..=Duration::from_secs(86_400)).contains(&period);
     refuse(

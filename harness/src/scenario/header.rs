@@ -2,6 +2,7 @@
 
 use super::value::{Date, Period, Text};
 use crate::ca::misbehaviour::Lie;
+use crate::pattern::Pattern;
 use device_core::config;
 use schemars::JsonSchema;
 use serde::Deserialize;
@@ -48,6 +49,8 @@ pub struct Header {
     /// What must not be seen at any time of the trial: a list of expectations as in `wait-for`.
     #[schemars(with = "Vec<crate::step::expect::Expectation>")]
     pub never: Unread,
+    /// Texts, or patterns as `{ pattern: … }`, that no line of the device's console may have: the first one ends the trial as failed.
+    pub fail_on: Vec<FailOn>,
     /// What is done, and what must be seen, in order.
     #[schemars(schema_with = "crate::scenario::schema::steps")]
     pub steps: Unread,
@@ -67,6 +70,22 @@ impl<'de> Deserialize<'de> for Unread {
     }
 }
 
+/// What no line of the console may have; one of the two.
+#[derive(Clone, Debug, Default, Deserialize, JsonSchema)]
+#[serde(rename_all = "kebab-case", deny_unknown_fields, default)]
+#[schemars(transform = or_text)]
+pub struct FailOn {
+    /// A text in the line.
+    pub text: Option<String>,
+    /// A pattern that the line meets.
+    pub pattern: Option<Pattern>,
+}
+
+fn or_text(schema: &mut schemars::Schema) {
+    let full = schema.clone();
+    *schema = schemars::json_schema!({ "anyOf": [{ "type": "string" }, full] });
+}
+
 /// The version of the language.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Version;
@@ -81,6 +100,13 @@ impl<'de> Deserialize<'de> for Version {
             }
             fn visit_u64<E: serde::de::Error>(self, n: u64) -> Result<Version, E> {
                 if n == 1 {
+                    return Ok(Version);
+                }
+                Err(E::custom(format!("version {n}\nthis harness reads version 1; write `version: 1`")))
+            }
+            fn visit_f64<E: serde::de::Error>(self, n: f64) -> Result<Version, E> {
+                // `1.0` is the number 1, as YAML and Wokwi have it.
+                if n == 1.0 {
                     return Ok(Version);
                 }
                 Err(E::custom(format!("version {n}\nthis harness reads version 1; write `version: 1`")))
@@ -262,6 +288,16 @@ pub enum Capability {
     ClockJump,
     /// Its Wi-Fi surroundings are simulated.
     Air,
+    /// Its pins can be read.
+    Pins,
+    /// Buttons, knobs and sensors around it can be operated.
+    Controls,
+    /// What its displays show can be seen.
+    Display,
+    /// Its screens can be touched.
+    Touch,
+    /// Custom chips around it can be heard.
+    Chips,
 }
 
 impl fmt::Display for Capability {
@@ -271,6 +307,11 @@ impl fmt::Display for Capability {
             Capability::PowerCut => "power-cut",
             Capability::ClockJump => "clock-jump",
             Capability::Air => "air",
+            Capability::Pins => "pins",
+            Capability::Controls => "controls",
+            Capability::Display => "display",
+            Capability::Touch => "touch",
+            Capability::Chips => "chips",
         })
     }
 }

@@ -3,7 +3,7 @@
 use super::check::{Origin, Text};
 use super::problem::{Diagnostics, Problem, nearest};
 use super::yaml::{self, FILE_MAX};
-use super::{Scenario, header::Capability};
+use super::{Dialect, Scenario, header::Capability, wokwi};
 use crate::matrix;
 use sha2::{Digest, Sha256};
 use std::io::{ErrorKind, Read};
@@ -77,7 +77,13 @@ pub fn read(path: &Path, bytes: &[u8]) -> Result<File, Diagnostics> {
 
     let doc = yaml::parse(source).map_err(&wrong)?;
     let mut problems = Vec::new();
-    let mut rows = matrix::expand(&doc, &mut problems);
+    let dialect = wokwi::dialect(&doc);
+    let doc = wokwi::as_read(doc, dialect, source, &mut problems);
+    let mut rows = if dialect == Dialect::Wokwi && doc.get("matrix").is_none() {
+        vec![matrix::Row { name: String::new(), doc: doc.clone() }]
+    } else {
+        matrix::expand(&doc, &mut problems)
+    };
     let no_rows = rows.is_empty();
     if no_rows {
         // The matrix is wrong: what else is wrong can still be said, without what depends on it.
@@ -89,7 +95,7 @@ pub fn read(path: &Path, bytes: &[u8]) -> Result<File, Diagnostics> {
     for row in rows {
         let name = row.name.clone();
         let mut found = Vec::new();
-        scenarios.extend(Arc::new(Origin { file: file.clone(), row }).check(SAMPLE_DEVICE, &mut found));
+        scenarios.extend(Arc::new(Origin { file: file.clone(), row, dialect }).check(SAMPLE_DEVICE, &mut found));
         found.retain(|p| !no_rows || !source.get(p.at.clone()).is_some_and(|text| text.contains("${")));
         for problem in found {
             match seen.iter_mut().find(|(known, ..)| *known == problem) {

@@ -12,6 +12,7 @@ pub mod problem;
 pub mod schema;
 pub mod typed;
 pub mod value;
+mod wokwi;
 pub mod yaml;
 
 pub use load::{File, FindError, find, load, read};
@@ -29,6 +30,17 @@ use std::time::Duration;
 
 /// The limit of a trial whose scenario names none, in device time.
 pub const WITHIN_DEFAULT: Duration = Duration::from_secs(120);
+
+/// Whose file it is, which decides what a step reads.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Dialect {
+    /// A step of this harness is in it: what is said from the beginning of a step that acts is read.
+    #[default]
+    Own,
+    /// Only Wokwi's steps are in it. There the simulation stands still between steps: nothing is passed over by writing, and a `delay`
+    /// passes over all that is said meanwhile. Power is on from the start, and `${…}` is a text like any other unless there is a matrix.
+    Wokwi,
+}
 
 /// Makes a fresh watch for each trial.
 pub struct MakeWatch(pub Box<dyn Fn() -> Box<dyn Watch> + Send + Sync>);
@@ -50,6 +62,8 @@ pub struct Scenario {
     pub sha256: String,
     /// The row of the matrix, such as `mqtt=v5,tls=1.3`; empty without a matrix.
     pub row: String,
+    /// Whose file it is.
+    pub dialect: Dialect,
     /// `device:`.
     pub device: DeviceSpec,
     /// `broker:`. `exclusive` is set where a step switches it or an expectation reads its log.
@@ -68,7 +82,7 @@ pub struct Scenario {
     pub needs: Vec<Capability>,
     /// The steps, in order.
     pub steps: Vec<StepAt>,
-    /// `never:`: expectations that no event of the whole trial may meet.
+    /// `never:` and `fail-on:`: expectations that no event of the whole trial may meet.
     pub never: Vec<Never>,
     /// `within:`: the limit of the whole trial, device time.
     pub within: Duration,

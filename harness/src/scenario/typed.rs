@@ -8,7 +8,7 @@ use std::fmt;
 use std::ops::Range;
 
 /// Types that may be written as one word instead of a mapping: the type, and the field that the word then is.
-const SHORT: &[(&str, &str)] = &[("CaMet", "request"), ("LinkTo", "to")];
+const SHORT: &[(&str, &str)] = &[("CaMet", "request"), ("LinkTo", "to"), ("FailOn", "text")];
 
 /// Reads a value of type `T`, or says everything that is wrong with the node.
 ///

@@ -110,6 +110,24 @@ impl JsonSchema for Period {
     }
 }
 
+/// A number as JavaScript writes it, since Wokwi's command line makes texts of numbers.
+pub fn number_text(n: f64) -> String {
+    if n.is_nan() {
+        return "NaN".into();
+    }
+    if n.is_infinite() {
+        return if n > 0.0 { "Infinity".into() } else { "-Infinity".into() };
+    }
+    if n == 0.0 {
+        return "0".into();
+    }
+    if (1e-6..1e21).contains(&n.abs()) {
+        return n.to_string();
+    }
+    let text = format!("{n:e}");
+    if text.contains("e-") { text } else { text.replace('e', "e+") }
+}
+
 /// A text that may also be written as a number, `true` or `null` (Wokwi's rule): what was written is taken as it stands.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 pub struct Text(pub String);
@@ -135,7 +153,7 @@ impl<'de> Deserialize<'de> for Text {
                 Ok(Text(n.to_string()))
             }
             fn visit_f64<E: de::Error>(self, n: f64) -> Result<Text, E> {
-                Ok(Text(n.to_string()))
+                Ok(Text(number_text(n)))
             }
             fn visit_unit<E: de::Error>(self) -> Result<Text, E> {
                 Ok(Text("null".into()))
@@ -295,6 +313,15 @@ mod tests {
             assert_eq!(Period::parse(text).unwrap().to_string(), text);
         }
         assert_eq!(Period(Duration::ZERO).to_string(), "0s");
+    }
+
+    #[test]
+    fn numbers_become_texts_as_in_javascript() {
+        for (number, text) in
+            [(1.0, "1"), (1.50, "1.5"), (1e21, "1e+21"), (1.5e-7, "1.5e-7"), (-0.0, "0"), (f64::INFINITY, "Infinity")]
+        {
+            assert_eq!(number_text(number), text);
+        }
     }
 
     #[test]

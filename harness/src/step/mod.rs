@@ -35,6 +35,11 @@ pub trait Watch: Debug + Send {
     fn time_up(&mut self) -> Progress;
     /// What is waited for, in one line, for reports: `device report certificate-stored`.
     fn describe(&self) -> String;
+    /// Whether it reads the console as bytes: what an earlier watch of bytes left of a line is shown to it first, and of a line that was
+    /// said in pieces only what is new.
+    fn reads_bytes(&self) -> bool {
+        false
+    }
 }
 
 /// What a watch says after an event.
@@ -44,6 +49,8 @@ pub enum Progress {
     Waiting,
     /// Met: the next step may begin.
     Met,
+    /// Met by a part of what the console said: this came behind it, line end included, and is for the next watch of bytes.
+    MetLeaving(String),
     /// Never will be: the device failed, for this reason.
     Failed(String),
 }
@@ -59,6 +66,8 @@ pub struct Meaning {
     pub snapshot: Option<String>,
     /// What the target must be able to do.
     pub needs: Vec<Capability>,
+    /// What is odd about it, each in two lines: what was met, and what to write instead.
+    pub warnings: Vec<String>,
 }
 
 impl Meaning {
@@ -125,6 +134,7 @@ macro_rules! verbs {
 }
 
 pub mod expect;
+mod part;
 
 verbs! {
     power_on::PowerOn
@@ -143,6 +153,14 @@ verbs! {
     command::Command
     wait_serial::WaitSerial
     write_serial::WriteSerial
+    set_control::SetControl
+    expect_pin::ExpectPin
+    expect_chip_output::ExpectChipOutput
+    take_screenshot::TakeScreenshot
+    touch::Touch
+    touch_press::TouchPress
+    touch_move::TouchMove
+    touch_release::TouchRelease
     snapshot::Snapshot
 }
 

@@ -2,66 +2,178 @@
 
 use super::{Meaning, Progress, Verb, Watch};
 use crate::event::{Event, Source, What};
-use crate::scenario::value::Text;
-use schemars::JsonSchema;
+use crate::pattern::Pattern;
+use crate::scenario::value::{Period, Text, number_text};
+use crate::scenario::yaml::shown;
+use schemars::{JsonSchema, Schema, SchemaGenerator, json_schema};
 use serde::Deserialize;
+use serde::de::{self, Deserializer, MapAccess, Visitor, value::MapAccessDeserializer};
+use std::borrow::Cow;
+use std::fmt;
 use std::sync::Arc;
 use std::time::Duration;
 
 /// How long a text may take: as long as the trial does.
 const FOREVER: Duration = Duration::from_secs(100 * 365 * 86_400);
+/// How much of what was said a pattern can reach back over, in bytes.
+const SAID_MAX: usize = 8 * 1024;
 
-/// Waits until the device's console says a text, byte for byte, across line ends and wherever it stands in a line. It has no limit of
-/// its own; the trial's `within` ends it. It means what it means in Wokwi's scenarios; `wait-for: { device: … }` can say more.
-#[derive(Clone, Debug, Deserialize, JsonSchema)]
-#[serde(transparent)]
-pub struct WaitSerial(Text);
+/// Waits until the device's console says a text, byte for byte, across line ends and wherever it stands in a line. What stands behind it
+/// in the same line is kept for the next `wait-serial`. It has no limit of its own; the trial's `within` ends it. So far it is Wokwi's;
+/// `wait-serial: { text: …, within: 5s }` sets a limit, and `{ pattern: … }` waits for a regular expression (its `^` and `$` are line
+/// ends).
+#[derive(Clone, Debug)]
+pub struct WaitSerial {
+    wish: Wish,
+    within: Option<Period>,
+}
+
+#[derive(Clone, Debug)]
+enum Wish {
+    Text(String),
+    Pattern(Pattern),
+}
+
+/// The longer form.
+#[derive(Clone, Debug, Default, Deserialize, JsonSchema)]
+#[serde(rename_all = "kebab-case", deny_unknown_fields, default)]
+struct Long {
+    /// The text.
+    text: Option<Text>,
+    /// In place of a text: a regular expression.
+    pattern: Option<Pattern>,
+    /// How long it may take, in device time; unset: as long as the trial.
+    within: Option<Period>,
+}
+
+impl<'de> Deserialize<'de> for WaitSerial {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<WaitSerial, D::Error> {
+        struct Read;
+        impl<'de> Visitor<'de> for Read {
+            type Value = WaitSerial;
+            fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                f.write_str("a text, or a mapping with `text` or `pattern`, and `within`")
+            }
+            fn visit_str<E: de::Error>(self, text: &str) -> Result<WaitSerial, E> {
+                Ok(WaitSerial { wish: Wish::Text(text.into()), within: None })
+            }
+            fn visit_bool<E: de::Error>(self, b: bool) -> Result<WaitSerial, E> {
+                self.visit_str(&b.to_string())
+            }
+            fn visit_u64<E: de::Error>(self, n: u64) -> Result<WaitSerial, E> {
+                self.visit_str(&n.to_string())
+            }
+            fn visit_i64<E: de::Error>(self, n: i64) -> Result<WaitSerial, E> {
+                self.visit_str(&n.to_string())
+            }
+            fn visit_f64<E: de::Error>(self, n: f64) -> Result<WaitSerial, E> {
+                self.visit_str(&number_text(n))
+            }
+            fn visit_unit<E: de::Error>(self) -> Result<WaitSerial, E> {
+                self.visit_str("null")
+            }
+            fn visit_map<A: MapAccess<'de>>(self, map: A) -> Result<WaitSerial, A::Error> {
+                let Long { text, pattern, within } = Long::deserialize(MapAccessDeserializer::new(map))?;
+                let wish = match (text, pattern) {
+                    (Some(text), None) => Wish::Text(text.0),
+                    (None, Some(pattern)) => Wish::Pattern(pattern.by_line()),
+                    _ => return Err(de::Error::custom("a wait for nothing in particular\ngive one of: text, pattern")),
+                };
+                Ok(WaitSerial { wish, within })
+            }
+        }
+        deserializer.deserialize_any(Read)
+    }
+}
+
+impl JsonSchema for WaitSerial {
+    fn schema_name() -> Cow<'static, str> {
+        "WaitSerial".into()
+    }
+    fn json_schema(generator: &mut SchemaGenerator) -> Schema {
+        let long = Long::json_schema(generator);
+        json_schema!({
+            "description": "Waits until the device's console says a text, byte for byte, across line ends and wherever it stands in a line. What stands behind it in the same line is kept for the next `wait-serial`. It has no limit of its own; the trial's `within` ends it. So far it is Wokwi's; `wait-serial: { text: …, within: 5s }` sets a limit, and `{ pattern: … }` waits for a regular expression (its `^` and `$` are line ends).",
+            "anyOf": [{ "type": ["string", "number", "boolean", "null"] }, long]
+        })
+    }
+}
 
 impl Verb for WaitSerial {
     const NAME: &'static str = "wait-serial";
-    const EXAMPLE: &'static str = "- power-on: {}\n- wait-serial: Access point started";
+    const EXAMPLE: &'static str = "- power-on: {}\n- wait-serial: Access point started\n- wait-serial: { pattern: 'address=[0-9.]+', within: 5s }";
     fn mean(self) -> Result<Meaning, String> {
-        let text: Arc<str> = self.0.0.into();
-        Ok(Meaning::watch(move || Find { text: text.clone(), tail: Vec::new() }))
+        let within = self.within.map_or(FOREVER, |within| within.0);
+        let wish = match self.wish {
+            // The tape has lines without the CR before their end.
+            Wish::Text(text) => {
+                let text = text.replace("\r\n", "\n");
+                Wish::Text(text.strip_suffix('\r').map(str::to_owned).unwrap_or(text))
+            }
+            pattern @ Wish::Pattern(_) => pattern,
+        };
+        if matches!(&wish, Wish::Text(text) if text.is_empty()) {
+            // No bytes: said already.
+            return Ok(Meaning::default());
+        }
+        let wish = Arc::new(wish);
+        Ok(Meaning::watch(move || Find { wish: wish.clone(), within, said: String::new() }))
+    }
+}
+
+impl fmt::Display for Wish {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Wish::Text(text) => f.write_str(&shown(text)),
+            Wish::Pattern(pattern) => pattern.fmt(f),
+        }
     }
 }
 
 #[derive(Debug)]
 struct Find {
-    text: Arc<str>,
-    /// The last bytes said, one fewer than the text has.
-    tail: Vec<u8>,
+    wish: Arc<Wish>,
+    within: Duration,
+    /// What was said and may still be the beginning of what is waited for.
+    said: String,
 }
 
 impl Watch for Find {
     fn reads(&self) -> &[Source] {
         &[Source::Device]
     }
+    fn reads_bytes(&self) -> bool {
+        true
+    }
     fn observe(&mut self, event: &Event) -> Progress {
         match &event.what {
             What::Line(line) => {
-                self.tail.extend_from_slice(line.as_bytes());
-                self.tail.push(b'\n');
+                self.said.push_str(line);
+                self.said.push('\n');
             }
-            What::Partial(text) => self.tail.extend_from_slice(text.as_bytes()),
+            What::Partial(text) => self.said.push_str(text),
             _ => return Progress::Waiting,
         }
-        let wish = self.text.as_bytes();
-        if wish.is_empty() || self.tail.windows(wish.len()).any(|window| window == wish) {
-            return Progress::Met;
+        let (end, reach) = match &*self.wish {
+            Wish::Text(text) => (self.said.find(text.as_str()).map(|at| at + text.len()), text.len() - 1),
+            Wish::Pattern(pattern) => (pattern.find_end(&self.said), SAID_MAX),
+        };
+        if let Some(end) = end {
+            return Progress::MetLeaving(self.said.split_off(end));
         }
-        let passed = self.tail.len().saturating_sub(wish.len() - 1);
-        self.tail.drain(..passed);
+        let passed = self.said.floor_char_boundary(self.said.len().saturating_sub(reach));
+        self.said.drain(..passed);
         Progress::Waiting
     }
     fn within(&self) -> Duration {
-        FOREVER
+        self.within
     }
     fn time_up(&mut self) -> Progress {
-        Progress::Failed(format!("not seen: {}", self.describe()))
+        let within = if self.within == FOREVER { String::new() } else { format!(" within {}", Period(self.within)) };
+        Progress::Failed(format!("not seen{within}: {}", self.describe()))
     }
     fn describe(&self) -> String {
-        format!("{} on the console", crate::scenario::yaml::shown(&self.text))
+        format!("{} on the console", self.wish)
     }
 }
 
@@ -69,21 +181,26 @@ impl Watch for Find {
 mod tests {
     use super::*;
 
-    fn find(text: &str, said: &[What]) -> Option<usize> {
-        let mut watch = Find { text: text.into(), tail: Vec::new() };
-        said.iter().position(|what| {
-            watch.observe(&Event { at_us: 0, from: Source::Device, what: what.clone() }) == Progress::Met
+    fn find(text: &str, said: &[What]) -> Option<(usize, String)> {
+        let mut watch = Find { wish: Arc::new(Wish::Text(text.into())), within: FOREVER, said: String::new() };
+        said.iter().enumerate().find_map(|(at, what)| {
+            match watch.observe(&Event { at_us: 0, from: Source::Device, what: what.clone() }) {
+                Progress::MetLeaving(rest) => Some((at, rest)),
+                _ => None,
+            }
         })
     }
 
     #[test]
     fn it_is_met_across_line_ends_and_chunks() {
-        let said = [What::Line("boot ok".into()), What::Partial("login".into()), What::Partial(": ".into()), What::Line("x".into())];
-        assert_eq!(find("ok", &said), Some(0));
-        assert_eq!(find("ok\nlog", &said), Some(1));
-        assert_eq!(find("login: ", &said), Some(2));
-        assert_eq!(find("k\nlogin: x\n", &said), Some(3));
-        assert_eq!(find("oklogin", &said), None);
+        let said = [What::Line("boot ök".into()), What::Partial("login".into()), What::Partial(": ".into()), What::Line("x".into())];
+        let met = |at, rest: &str| Some((at, rest.to_owned()));
+        assert_eq!(find("ök", &said), met(0, "\n"));
+        assert_eq!(find("o", &said), met(0, "ot ök\n"));
+        assert_eq!(find("k\nlog", &said), met(1, "in"));
+        assert_eq!(find("login: ", &said), met(2, ""));
+        assert_eq!(find("k\nlogin: x\n", &said), met(3, ""));
+        assert_eq!(find("öklogin", &said), None);
         assert_eq!(find("BOOT", &said), None);
     }
 }

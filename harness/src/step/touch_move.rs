@@ -1,0 +1,28 @@
+//! `touch-move`: a finger moves over a screen (Wokwi's word).
+
+use super::part::{Name, beyond};
+use super::{Meaning, Verb};
+use crate::scenario::header::Capability;
+use schemars::JsonSchema;
+use serde::Deserialize;
+
+/// Moves a finger over a screen of Wokwi's diagram. It needs a target with `touch`; on any other the trial is skipped.
+#[derive(Clone, Debug, Deserialize, JsonSchema)]
+#[serde(rename_all = "kebab-case", deny_unknown_fields)]
+#[expect(dead_code, reason = "no target has a touch screen yet; it is read so that a mistake is found")]
+pub struct TouchMove {
+    /// The screen, by its id in diagram.json.
+    part_id: Name,
+    /// From the left, in pixels.
+    x: f64,
+    /// From the top, in pixels.
+    y: f64,
+}
+
+impl Verb for TouchMove {
+    const NAME: &'static str = "touch-move";
+    const EXAMPLE: &'static str = "- touch-move: { part-id: lcd1, x: 30, y: 20 }";
+    fn mean(self) -> Result<Meaning, String> {
+        Ok(beyond(Self::NAME, Capability::Touch))
+    }
+}
