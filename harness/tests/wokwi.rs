@@ -176,7 +176,7 @@ fn scenario(head: &str, steps: &[&str]) -> Scenario {
     let steps: String = steps.iter().map(|step| format!("  - {step}\n")).collect();
     let text = format!("name: x\nversion: 1\nwithin: 20s\n{head}steps:\n{steps}");
     let file = scenario::read(Path::new("x.yaml"), text.as_bytes()).unwrap_or_else(|wrong| panic!("{}", wrong.render(false)));
-    file.into_iter().next().unwrap()
+    file.into_iter().next().expect("a row")
 }
 
 fn says(at_ms: u64, text: &str) -> Event {
