@@ -18,6 +18,7 @@ pub mod matrix;
 pub mod pattern;
 pub mod report;
 mod runner;
+mod say;
 pub mod scenario;
 pub mod script;
 pub mod site;

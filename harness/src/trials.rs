@@ -27,7 +27,7 @@ pub fn trials(pattern: &str) -> std::process::ExitCode {
     let options = match Options::from_environment() {
         Ok(options) => options,
         Err(why) => {
-            eprintln!("harness: {why}");
+            crate::say::aside(format_args!("harness: {why}"));
             return std::process::ExitCode::from(crate::exit::WRONG_INPUT);
         }
     };

@@ -48,7 +48,7 @@ impl Bench {
         let world = match World::open(&self.broker) {
             Ok(world) => Arc::new(world),
             Err(error) => {
-                eprintln!("harness: {error}");
+                crate::say::aside(format_args!("harness: {error}"));
                 return exit::INCONCLUSIVE;
             }
         };
@@ -63,9 +63,11 @@ impl Bench {
                 What::Suite => suite::measure(&world, &self.scenarios),
             };
             match measured {
-                Ok(text) => println!("{text}"),
+                Ok(text) => {
+                    crate::say::line(text);
+                }
                 Err(why) => {
-                    eprintln!("harness: could not measure {what:?}: {why}");
+                    crate::say::aside(format_args!("harness: could not measure {what:?}: {why}"));
                     code = exit::INCONCLUSIVE;
                 }
             }

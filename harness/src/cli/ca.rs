@@ -4,10 +4,10 @@ use super::{complain, run, up};
 use crate::ca::pki::{DAY_S, Pki};
 use crate::ca::{CaParts, CaServer, TokenSpec, misbehaviour::Lie, wall_clock};
 use crate::event::{Event, What};
-use crate::exit;
 use crate::files::{self, Existing, Readers};
 use crate::scenario::value::Period;
 use crate::trace::{redact::Redactor, tape::Tape};
+use crate::{exit, say};
 use device_core::secret::Secret;
 use std::error::Error;
 use std::net::SocketAddr;
@@ -146,17 +146,16 @@ impl Ca {
         if self.json {
             let tokens: Vec<&str> = minted.iter().map(Secret::expose).collect();
             let root = root.map(|path| path.display().to_string());
-            println!(
-                "{}",
-                serde_json::json!({"version": 1, "listening": ca.address().to_string(), "url": address, "names": names,
-                                   "tokens": tokens, "ca_crt": root, "ca_pem": pki.root_pem()})
-            );
+            say::line(serde_json::json!({"version": 1, "listening": ca.address().to_string(), "url": address, "names": names,
+                                         "tokens": tokens, "ca_crt": root, "ca_pem": pki.root_pem()}));
         } else {
             self.introduce(&address, &pki, root, tokens.len(), &minted);
         }
         let told = async {
             while let Some(event) = events.recv().await {
-                self.tell(&event);
+                if !self.tell(&event) {
+                    break;
+                }
             }
         };
         tokio::select! {
@@ -168,31 +167,37 @@ impl Ca {
     }
 
     fn introduce(&self, address: &str, pki: &Pki, root: Option<PathBuf>, known: usize, minted: &[Secret]) {
-        println!("CA       {address}");
+        say::line(format_args!("CA       {address}"));
         match &root {
-            Some(path) => println!("root     {}", path.display()),
-            None => print!("root     (--out FOLDER writes it to a file)\n{}", pki.root_pem()),
-        }
+            Some(path) => say::line(format_args!("root     {}", path.display())),
+            None => say::words(format_args!("root     (--out FOLDER writes it to a file)\n{}", pki.root_pem())),
+        };
         if known > 0 {
-            println!("tokens   {known} of yours");
+            say::line(format_args!("tokens   {known} of yours"));
         }
         for token in minted {
-            println!("token    {}", token.expose());
+            say::line(format_args!("token    {}", token.expose()));
         }
         let trust = root.map_or_else(|| "ca.crt".to_owned(), |path| path.display().to_string());
-        println!("\nTry it:");
-        println!("  openssl req -new -newkey ec -pkeyopt ec_paramgen_curve:P-256 -nodes -keyout d1.key -subj /CN=d1 -out d1.csr");
-        println!("  jq -n --rawfile csr d1.csr '{{device_id: \"d1\", csr: $csr}}' |");
-        println!("    curl --cacert {trust} {address}/sign-csr -H 'Authorization: Bearer TOKEN' --json @-");
-        println!("\nWhat is asked (Ctrl-C ends it; a certificate lasts {} days):", self.lifetime as f64 / DAY_S as f64);
+        say::line(format_args!("\nTry it:"));
+        say::line(format_args!(
+            "  openssl req -new -newkey ec -pkeyopt ec_paramgen_curve:P-256 -nodes -keyout d1.key -subj /CN=d1 -out d1.csr"
+        ));
+        say::line(format_args!("  jq -n --rawfile csr d1.csr '{{device_id: \"d1\", csr: $csr}}' |"));
+        say::line(format_args!("    curl --cacert {trust} {address}/sign-csr -H 'Authorization: Bearer TOKEN' --json @-"));
+        say::line(format_args!(
+            "\nWhat is asked (Ctrl-C ends it; a certificate lasts {} days):",
+            self.lifetime as f64 / DAY_S as f64
+        ));
     }
 
-    fn tell(&self, event: &Event) {
-        let What::Request(request) = &event.what else { return };
+    /// Tells what was asked; false when nobody reads it any more.
+    fn tell(&self, event: &Event) -> bool {
+        let What::Request(request) = &event.what else { return true };
         if self.json {
-            println!("{}", serde_json::json!({"at_us": event.at_us, "request": request}));
+            say::line(serde_json::json!({"at_us": event.at_us, "request": request}))
         } else {
-            println!("{:9.3}  {}", event.at_us as f64 / 1e6, event.what);
+            say::line(format_args!("{:9.3}  {}", event.at_us as f64 / 1e6, event.what))
         }
     }
 }

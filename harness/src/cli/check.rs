@@ -1,7 +1,7 @@
 //! `harness check` and `harness steps`: a scenario without running it.
 
 use super::complain;
-use crate::{exit, scenario};
+use crate::{exit, say, scenario};
 use std::io::IsTerminal;
 use std::path::PathBuf;
 
@@ -22,13 +22,14 @@ impl Check {
         for file in files {
             match scenario::load(&file) {
                 Ok(rows) => {
-                    println!("ok  {}  {} trial{}", file.display(), rows.len(), if rows.len() == 1 { "" } else { "s" });
+                    let plural = if rows.len() == 1 { "" } else { "s" };
+                    say::line(format_args!("ok  {}  {} trial{plural}", file.display(), rows.len()));
                     if !rows.warnings.is_empty() {
-                        eprintln!("{}", rows.warnings.render(std::io::stderr().is_terminal()));
+                        say::aside(rows.warnings.render(std::io::stderr().is_terminal()));
                     }
                 }
                 Err(diagnostic) => {
-                    eprintln!("{}", diagnostic.render(std::io::stderr().is_terminal()));
+                    say::aside(diagnostic.render(std::io::stderr().is_terminal()));
                     code = exit::WRONG_INPUT;
                 }
             }
@@ -47,7 +48,7 @@ impl Steps {
     pub(super) fn run(self) -> u8 {
         match scenario::manual(self.verb.as_deref()) {
             Ok(text) => {
-                println!("{text}");
+                say::line(text);
                 exit::PASS
             }
             Err(error) => complain(error, exit::WRONG_INPUT),

@@ -11,7 +11,7 @@ mod run;
 mod up;
 
 use crate::broker::Choice;
-use crate::exit;
+use crate::{exit, say};
 use clap::{Parser, Subcommand};
 use std::process::ExitCode;
 
@@ -72,12 +72,12 @@ struct BrokerOption {
 pub fn main() -> ExitCode {
     // A wrong option ends here with clap's message and exit code 2.
     let arguments = Arguments::parse();
-    ExitCode::from(match arguments.command {
+    let code = match arguments.command {
         Command::Run(run) => run.run(),
         Command::Check(check) => check.run(),
         Command::Steps(steps) => steps.run(),
         Command::Schema => {
-            println!("{}", crate::scenario::schema::text());
+            say::line(crate::scenario::schema::text());
             exit::PASS
         }
         Command::Replay(replay) => replay.run(),
@@ -87,11 +87,15 @@ pub fn main() -> ExitCode {
         Command::Doctor(doctor) => doctor.run(),
         Command::Init(init) => init.run(),
         Command::Bench(bench) => bench.run(),
+    };
+    ExitCode::from(match say::lost() {
+        Some(why) if code == exit::PASS => complain(format!("could not write standard output: {why}"), exit::INCONCLUSIVE),
+        _ => code,
     })
 }
 
 /// Says an error that is the input's or the testbed's, and gives its exit code.
 fn complain(what: impl std::fmt::Display, code: u8) -> u8 {
-    eprintln!("harness: {what}");
+    say::aside(format_args!("harness: {what}"));
     code
 }

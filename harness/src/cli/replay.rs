@@ -5,7 +5,7 @@ use crate::exit::{self, Warnings};
 use crate::golden::{self, Goldens, Update};
 use crate::report::{self, Told, console::Colour};
 use crate::runner::DEVICE_ID;
-use crate::{scenario, trace};
+use crate::{say, scenario, trace};
 use std::io::IsTerminal;
 use std::path::{Path, PathBuf};
 use std::time::Instant;
@@ -37,7 +37,7 @@ impl Replay {
         let rows = match scenario::read(Path::new(&recorded.path), recorded.text.as_bytes()) {
             Ok(rows) => rows,
             Err(diagnostic) => {
-                eprintln!("{}", diagnostic.render(std::io::stderr().is_terminal()));
+                say::aside(diagnostic.render(std::io::stderr().is_terminal()));
                 return complain(
                     "the scenario in the trace cannot be read: was it edited, or written by a later version?",
                     exit::WRONG_INPUT,
@@ -65,12 +65,12 @@ impl Replay {
         let told =
             Told { name: &name, target: &trace.header.target, judgement: &judgement, took: began.elapsed(), trace: Some(path) };
         if self.json {
-            println!("{}", report::json::trial(&told, self.warnings()));
+            say::line(report::json::trial(&told, self.warnings()));
         } else {
-            print!("{}", report::console::trial(&told, Colour::for_stdout()));
+            say::words(report::console::trial(&told, Colour::for_stdout()));
         }
         for remark in replay.remarks.iter().cloned().chain(changed.map(|finding| finding.text)) {
-            eprintln!("harness: {remark}");
+            say::aside(format_args!("harness: {remark}"));
         }
         exit::code(judgement.verdict, self.warnings())
     }

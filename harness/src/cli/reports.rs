@@ -1,9 +1,9 @@
 //! The reports of a whole run that `harness run` writes besides what it prints: JUnit, GitHub's annotations, a summary in Markdown.
 
 use super::complain;
-use crate::exit;
 use crate::report::{Tries, github, junit, markdown};
 use crate::tries::Tried;
+use crate::{exit, say};
 use std::fs::{File, OpenOptions};
 use std::io::{self, Write};
 use std::path::{Path, PathBuf};
@@ -72,7 +72,11 @@ impl Open {
         if let Some(Checkout { here, repository }) = &self.github {
             for tries in &told {
                 let annotation = github::annotation(tries, here, repository);
-                if json { eprint!("{annotation}") } else { print!("{annotation}") }
+                if json {
+                    say::aside(annotation.trim_end());
+                } else {
+                    say::words(annotation);
+                }
             }
         }
         let summary = markdown::summary(&told, took);

@@ -7,7 +7,7 @@ use crate::report::{self, Tally, console::Colour};
 use crate::runner::{Options, Outcome, Trial, default_traces};
 use crate::tries::{self, Tried};
 use crate::world::World;
-use crate::{scenario, target};
+use crate::{say, scenario, target};
 use std::io::{IsTerminal, Write};
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -58,12 +58,14 @@ impl Run {
         let trials = match self.trials() {
             Ok(trials) => trials,
             Err(text) => {
-                eprintln!("{text}");
+                say::aside(text);
                 return exit::WRONG_INPUT;
             }
         };
         if self.list {
-            trials.iter().for_each(|(trial, _)| println!("{}", trial.full_name()));
+            trials.iter().for_each(|(trial, _)| {
+                say::line(trial.full_name());
+            });
             return exit::PASS;
         }
         if trials.is_empty() {
@@ -122,7 +124,7 @@ impl Run {
         let jobs = self.jobs.map_or(cores * 4, usize::from);
         let progress = Progress { of: trials.len(), live: std::io::stderr().is_terminal() && !self.json };
         let (mut waiting, mut running, mut done) = (trials.into_iter(), JoinSet::new(), Vec::new());
-        let mut interrupted = false;
+        let (mut interrupted, mut panicked) = (false, Vec::new());
         let mut ctrl_c = std::pin::pin!(interruption());
         loop {
             while running.len() < jobs && !interrupted {
@@ -144,13 +146,16 @@ impl Run {
                         progress.show(done.len(), running.len());
                     }
                     // A panic is our bug: say so, and count it as the testbed's fault.
-                    Some(Err(error)) => { complain(format!("a trial panicked: {error}"), exit::INCONCLUSIVE); return (vec![exit::INCONCLUSIVE], interrupted) }
+                    Some(Err(error)) => {
+                        complain(format!("a trial panicked: {error}; report this as a bug"), exit::INCONCLUSIVE);
+                        panicked.push(exit::INCONCLUSIVE);
+                    }
                     None => break,
                 },
                 () = &mut ctrl_c, if !interrupted => {
                     interrupted = true;
                     progress.clear();
-                    eprintln!("harness: interrupted; ending {} trials", running.len());
+                    say::aside(format_args!("harness: interrupted; ending {} trials", running.len()));
                     world.interrupt();
                 }
             }
@@ -159,9 +164,10 @@ impl Run {
         if !self.json {
             let mut tally = Tally::default();
             done.iter().for_each(|tried| tally.add(tried.last().judgement.verdict));
-            print!("{}", report::console::summary(&tally, took, Colour::for_stdout()));
+            say::words(report::console::summary(&tally, took, Colour::for_stdout()));
         }
         let mut codes: Vec<u8> = done.iter().map(|tried| exit::code(tried.last().judgement.verdict, warnings)).collect();
+        codes.append(&mut panicked);
         if reports.write(done, took, self.json) != exit::PASS {
             codes.push(exit::INCONCLUSIVE);
         }
@@ -171,9 +177,9 @@ impl Run {
     fn tell(&self, outcome: &Outcome, warnings: Warnings, reports: &reports::Open) {
         let told = outcome.told();
         if self.json {
-            println!("{}", report::json::trial(&told, warnings));
+            say::line(report::json::trial(&told, warnings));
         } else {
-            print!("{}", reports.printed(report::console::trial(&told, Colour::for_stdout())));
+            say::words(reports.printed(report::console::trial(&told, Colour::for_stdout())));
         }
     }
 }
@@ -199,14 +205,14 @@ struct Progress {
 impl Progress {
     fn show(&self, done: usize, running: usize) {
         if self.live && done < self.of {
-            eprint!("{done} of {} done, {running} running", self.of);
-            let _ = std::io::stderr().flush();
+            let mut err = std::io::stderr().lock();
+            let _ = write!(err, "{done} of {} done, {running} running", self.of).and_then(|()| err.flush());
         }
     }
 
     fn clear(&self) {
         if self.live {
-            eprint!("\r\x1b[2K");
+            let _ = write!(std::io::stderr(), "\r\x1b[2K");
         }
     }
 }
