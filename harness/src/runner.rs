@@ -9,7 +9,7 @@ use crate::target::Facts;
 use crate::testbed::Testbed;
 use crate::trace::format::{FORMAT, Header, VERSION};
 use crate::trace::{redact::Redactor, tape::Tape, write::Writer};
-use crate::verdict::{Finding, Judgement};
+use crate::verdict::{Finding, Judgement, Verdict};
 use crate::world::{World, wall_unix};
 use std::collections::BTreeMap;
 use std::path::PathBuf;
@@ -174,6 +174,9 @@ pub async fn run(world: &Arc<World>, trial: &Trial, options: &Options) -> Outcom
         Err(error) => trial_loop.lost = Some(error.to_string()),
     }
     trial_loop.turn(&scenario, &mut testbed, world).await;
+    if trial_loop.script.judgement().verdict == Verdict::Fail {
+        testbed.excuse_device().await;
+    }
     testbed.take_down().await;
     trial_loop.rest();
     let (trace, lost) = (trial_loop.trace.take(), trial_loop.lost.take());
@@ -268,7 +271,7 @@ impl Loop<'_, '_> {
         self.script.handle(event);
     }
 
-    /// What was still said while the testbed was taken down; the verdict no longer changes.
+    /// What was still said while the testbed was taken down. The verdict no longer changes, unless a device turns out to be excused.
     fn rest(&mut self) {
         while let Ok(event) = self.events.try_recv() {
             self.take(&event);

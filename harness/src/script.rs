@@ -150,7 +150,7 @@ impl<'s> Script<'s> {
     pub fn handle(&mut self, event: &Event) {
         self.pass_time(event.at_us);
         if self.finished() {
-            return;
+            return self.excuse(event);
         }
         if self.events.len() >= EVENTS_MAX {
             let finding = Finding::new(format!("the tape is full: more than {EVENTS_MAX} events"));
@@ -194,7 +194,18 @@ impl<'s> Script<'s> {
         self.limit().map(|(at_us, _)| at_us)
     }
 
-    /// Whether the trial is over. Later events change nothing.
+    /// A device cannot be blamed for what it did on a testbed that turns out to have broken: the end of a broker, say, is seen by the
+    /// device and by the testbed at the same moment, and either may be heard first.
+    fn excuse(&mut self, event: &Event) {
+        if let (What::Broke { why }, Stage::Over { verdict: verdict @ Verdict::Fail, findings }) = (&event.what, &mut self.stage) {
+            *verdict = Verdict::Inconclusive;
+            let mut finding = Finding::new(format!("the testbed broke: {why}")).when(event.at_us);
+            finding.place = findings.first().and_then(|finding| finding.place.clone());
+            findings.insert(0, finding);
+        }
+    }
+
+    /// Whether the trial is over. Later events change nothing, except that a testbed that broke excuses a device that failed.
     pub fn finished(&self) -> bool {
         matches!(self.stage, Stage::Over { .. })
     }

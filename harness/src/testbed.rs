@@ -1,7 +1,7 @@
 //! The testbed of one trial as its steps see it: power, console, HTTP, broker, CA, clock.
 
 use crate::broker::tap::Tls;
-use crate::broker::{Acl, Broker, BrokerError, BrokerSpec, Forward, Lines, Login, Storage, Tap, User};
+use crate::broker::{Acl, Broker, BrokerError, BrokerSpec, DIED, Forward, Lines, Log, Login, Storage, Tap, User};
 use crate::ca::misbehaviour::Lie;
 use crate::ca::server::CaError;
 use crate::ca::{CaParts, CaServer, TokenSpec, pki, pki::PkiError};
@@ -23,6 +23,7 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicI64, Ordering};
 use std::time::Duration;
+use tokio::net::TcpStream;
 
 /// The testbed could not do what a step asked. The trial is inconclusive, not failed.
 #[derive(Debug, thiserror::Error)]
@@ -88,6 +89,8 @@ pub const TAP: &str = "harness-tap";
 const BOOT_LIMIT: Duration = Duration::from_secs(10);
 /// How long a device may take to serve its HTTP API, and to answer a call, before patience is multiplied in.
 const HTTP_LIMIT: Duration = Duration::from_secs(10);
+/// How long a broker may take to say that it accepts a connection, or its end to be heard of.
+const EXCUSE_LIMIT: Duration = Duration::from_secs(1);
 /// Bytes of an HTTP answer that are read.
 const HTTP_BODY_MAX: usize = 64 * 1024;
 
@@ -118,6 +121,8 @@ struct Servers {
     _time: TimeServer,
     /// Ours alone, when the scenario starts, stops or listens to it.
     broker: Option<Box<dyn Broker>>,
+    broker_address: SocketAddr,
+    broker_log: Log,
     _ca_link: Link,
     _broker_link: Link,
     tap: Tap,
@@ -348,10 +353,30 @@ impl Testbed {
         self.command(&Command::ClockJump { ms }.line()).await
     }
 
+    /// Sees whether a broker that should be serving does, and says on the tape that the testbed broke if it does not: a device that lost
+    /// its broker may have failed for that reason alone, and may have been heard of first. Returns at once unless the broker died.
+    pub async fn excuse_device(&mut self) {
+        let Some(servers) = self.servers.as_ref().filter(|servers| servers.broker_log.should_serve()) else { return };
+        // A dying process may still have connections made to it; a live broker says so.
+        let mut lines = servers.broker_log.lines();
+        let accepts = async {
+            let ours = TcpStream::connect(servers.broker_address).await.ok()?;
+            let said = format!("New connection from {} ", ours.local_addr().ok()?);
+            while !lines.recv().await.ok()?.contains(&said) {}
+            Some(())
+        };
+        tokio::select! {
+            biased;
+            () = servers.broker_log.died() => self.tape.say(Source::Runner, What::Broke { why: DIED.into() }),
+            Some(()) = accepts => {}
+            () = tokio::time::sleep(EXCUSE_LIMIT) => {}
+        }
+    }
+
     /// Ends everything that this trial started.
     pub async fn take_down(&mut self) {
         if let Err(error) = self.power_off().await {
-            self.tape.say(Source::Runner, What::Broke { why: error.to_string() });
+            self.tape.say(Source::Runner, What::Note(error.to_string()));
         }
         if let Some(mut broker) = self.servers.take().and_then(|servers| servers.broker) {
             // Nothing of it is wanted any more, so it need not say goodbye.
@@ -420,14 +445,16 @@ impl Testbed {
             if exclusive {
                 let started = self.world.own_broker(spec).await?;
                 let log = started.broker.log().forward(lines, &self.tape);
-                Ok::<_, BrokerError>((started.broker.endpoint().clone(), log, Some(started.broker)))
+                let said = started.broker.log().clone();
+                Ok::<_, BrokerError>((started.broker.endpoint().clone(), said, log, Some(started.broker)))
             } else {
                 let shared = self.world.shared_broker(&spec).await?;
-                Ok((shared.endpoint.clone(), shared.log.forward(lines, &self.tape), None))
+                Ok((shared.endpoint.clone(), shared.log.clone(), shared.log.forward(lines, &self.tape), None))
             }
         };
         let (ca, time, broker) = tokio::join!(CaServer::start(parts), TimeServer::start(self.tape.clone(), clock), broker);
-        let (ca, time, (endpoint, log, broker)) = (ca?, time.map_err(|e| cannot("start the time server", &e))?, broker?);
+        let (ca, time, (endpoint, broker_log, log, broker)) =
+            (ca?, time.map_err(|e| cannot("start the time server", &e))?, broker?);
         ca.misbehave(self.lies.clone())?;
         if header.time.server == header::TimeServer::Silent {
             time.misbehave(TimeLie::Silent);
@@ -442,7 +469,19 @@ impl Testbed {
         let broker_link = broker_link.map_err(|e| cannot("listen before the broker", &e))?;
         let site = self.site(ca_link.address(), broker_link.address(), time.address());
         let http = self.world.http().clone();
-        Ok(Servers { site, ca, _time: time, broker, _ca_link: ca_link, _broker_link: broker_link, tap: tap?, _log: log, http })
+        Ok(Servers {
+            site,
+            ca,
+            _time: time,
+            broker,
+            broker_address: endpoint.address,
+            broker_log,
+            _ca_link: ca_link,
+            _broker_link: broker_link,
+            tap: tap?,
+            _log: log,
+            http,
+        })
     }
 
     /// How the tap makes itself known to a broker like this.

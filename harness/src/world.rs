@@ -162,7 +162,9 @@ impl World {
     pub async fn shared_broker(&self, spec: &BrokerSpec) -> Result<Arc<Shared>, BrokerError> {
         let cell = {
             let mut shared = lock(&self.shared);
-            match shared.iter().find(|(known, _)| known == spec) {
+            // One that died under other trials is no reason for this one to fail too.
+            let died = |cell: &OnceCell<Arc<Shared>>| cell.get().is_some_and(|shared| shared.log.has_died());
+            match shared.iter().find(|(known, cell)| known == spec && !died(cell)) {
                 Some((_, cell)) => cell.clone(),
                 None => {
                     let cell = Arc::new(OnceCell::new());
@@ -194,7 +196,7 @@ impl World {
         }
         let started = self.choice.start(spec).await?;
         if self.backend.set(started.broker.backend().clone()).is_ok() {
-            eprintln!("{}", started.said);
+            crate::say::aside(&started.said);
         }
         Ok(started)
     }

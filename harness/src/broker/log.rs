@@ -6,6 +6,7 @@ use std::collections::VecDeque;
 use std::sync::{Arc, Mutex};
 use tokio::io::{AsyncRead, AsyncReadExt};
 use tokio::sync::broadcast::{self, error::RecvError};
+use tokio::sync::watch;
 use tokio::task::JoinHandle;
 
 /// Lines a listener may be behind; one that falls further behind is told how many it lost.
@@ -15,11 +16,29 @@ const TAIL_MAX: usize = 40;
 /// Longest line in bytes; the rest of a longer one is dropped. Mosquitto's own limit is about 1 KiB.
 const LINE_MAX: usize = 8192;
 
+/// What is said on the tape of a broker that ended although nobody of us ended it.
+pub(crate) const DIED: &str =
+    "the broker ended, although nobody here ended it; look at its last lines, and at who else ends processes";
+
 /// What one broker says, over all its starts. A cheap handle.
 #[derive(Clone, Debug)]
 pub struct Log {
     lines: broadcast::Sender<Arc<str>>,
     tail: Arc<Mutex<VecDeque<Arc<str>>>>,
+    life: watch::Sender<Life>,
+}
+
+/// Whether the broker behind a log runs, as far as we know.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Life {
+    /// Off, starting, or somebody else's.
+    Unwatched,
+    /// It ended before it served.
+    Stillborn,
+    /// It serves, until we end it.
+    Serves,
+    /// It ended although nobody of us ended it.
+    Died,
 }
 
 /// Which lines a listener wants. Lines about taps are left out always.
@@ -52,7 +71,7 @@ fn names(line: &str, id: &str) -> bool {
 
 impl Log {
     pub(super) fn new() -> Self {
-        Log { lines: broadcast::channel(BEHIND_MAX).0, tail: Arc::default() }
+        Log { lines: broadcast::channel(BEHIND_MAX).0, tail: Arc::default(), life: watch::Sender::new(Life::Unwatched) }
     }
 
     /// The lines said from now on.
@@ -67,10 +86,19 @@ impl Log {
 
     /// Puts the lines said from now on that are wanted on a tape, until the answer is dropped.
     pub fn forward(&self, wanted: Lines, tape: &Tape) -> Forward {
-        let (mut lines, tape) = (self.lines(), tape.clone());
+        let (mut lines, mut life, tape) = (self.lines(), self.life.subscribe(), tape.clone());
         Forward(tokio::spawn(async move {
             loop {
-                match lines.recv().await {
+                let next = tokio::select! {
+                    // Its last words first.
+                    biased;
+                    next = lines.recv() => next,
+                    Ok(()) = async { life.wait_for(|life| *life == Life::Died).await.map(drop) } => {
+                        tape.say(Source::Runner, What::Broke { why: DIED.into() });
+                        break;
+                    }
+                };
+                match next {
                     Ok(line) if wanted.want(&line) => tape.say(Source::Broker, What::Line(line.to_string())),
                     Ok(_) => {}
                     Err(RecvError::Lagged(lost)) => {
@@ -80,6 +108,38 @@ impl Log {
                 }
             }
         }))
+    }
+
+    /// Whether the broker ended although nobody of us ended it.
+    pub fn has_died(&self) -> bool {
+        *self.life.borrow() == Life::Died
+    }
+
+    /// Waits until it has; for ever, if it does not.
+    pub async fn died(&self) {
+        if self.life.subscribe().wait_for(|life| *life == Life::Died).await.is_err() {
+            std::future::pending().await
+        }
+    }
+
+    /// Whether the broker is ours and should be serving now.
+    pub fn should_serve(&self) -> bool {
+        matches!(*self.life.borrow(), Life::Serves | Life::Died)
+    }
+
+    /// From here on an end is no surprise: it starts, or we end it.
+    pub(super) fn unwatch(&self) {
+        self.life.send_replace(Life::Unwatched);
+    }
+
+    /// It serves; from here on its end is a surprise.
+    pub(super) fn serves(&self) {
+        self.life.send_modify(|life| *life = if *life == Life::Stillborn { Life::Died } else { Life::Serves });
+    }
+
+    /// Its process has ended.
+    fn ended(&self) {
+        self.life.send_modify(|life| *life = if *life == Life::Serves { Life::Died } else { Life::Stillborn });
     }
 
     pub(super) fn say(&self, line: &str) {
@@ -98,7 +158,7 @@ impl Log {
         self.tail.lock().unwrap_or_else(|e| e.into_inner()).clear();
     }
 
-    /// Reads lines until the stream ends.
+    /// Reads lines until the stream ends, and the broker with it.
     pub(super) async fn read(&self, mut from: impl AsyncRead + Unpin) {
         let mut chunk = [0; 4096];
         let mut line = Vec::new();
@@ -115,6 +175,7 @@ impl Log {
         if !line.is_empty() {
             self.say(&String::from_utf8_lossy(&line));
         }
+        self.ended();
     }
 }
 

@@ -13,6 +13,7 @@ pub mod tap;
 
 pub(crate) use conf::password_line;
 pub use conf::{Acl, BrokerSpec, Storage, User};
+pub(crate) use log::DIED;
 pub use log::{Forward, Lines, Log};
 pub use mosquitto::{Mosquitto, READY_WITHIN};
 pub use tap::{Login, Tap, Tls};

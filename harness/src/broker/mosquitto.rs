@@ -112,6 +112,7 @@ impl Mosquitto {
             environment.push(("OPENSSL_CONF".to_owned(), self.home.path().join("openssl.cnf").into()));
         }
         self.log.forget_tail();
+        self.log.unwatch();
         let mut lines = self.log.lines();
         let spawned = Guarded::spawn(&self.program.path, &arguments, &environment, self.program.ends).await;
         let mut child = spawned.map_err(|e| {
@@ -128,6 +129,7 @@ impl Mosquitto {
             biased;
             () = until_running(&mut lines) => {
                 self.child = Some((child, reading));
+                self.log.serves();
                 Ok(())
             }
             _ = &mut reading => {
@@ -209,6 +211,7 @@ impl Broker for Mosquitto {
     }
 
     async fn stop(&mut self) -> Result<(), BrokerError> {
+        self.log.unwatch();
         let Some((child, reading)) = self.child.take() else { return Ok(()) };
         let ended = child.stop().await;
         read_to_the_end(reading).await;
@@ -216,6 +219,7 @@ impl Broker for Mosquitto {
     }
 
     async fn kill(&mut self) -> Result<(), BrokerError> {
+        self.log.unwatch();
         let Some((child, reading)) = self.child.take() else { return Ok(()) };
         let ended = child.kill().await;
         read_to_the_end(reading).await;
