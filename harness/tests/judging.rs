@@ -173,6 +173,21 @@ fn whose_fault_it_is() {
 }
 
 #[test]
+fn a_device_is_excused_whose_testbed_turns_out_to_have_broken() {
+    let scenario = never(scenario(vec![wait(Source::Device, "up")]), "disconnected");
+    let broke = || runner(3, What::Broke { why: "the broker ended".into() });
+    let mut script = Script::new(&scenario, 1.0);
+    assert_eq!(judge(&[began(0, 0), line(1, Source::Device, "disconnected")], &mut script).verdict, Verdict::Fail);
+    let judgement = judge(&[broke(), broke()], &mut script);
+    assert_eq!(judgement.verdict, Verdict::Inconclusive);
+    let told: Vec<&str> = judgement.findings.iter().map(|finding| finding.text.as_str()).collect();
+    assert!(matches!(told[..], [why, symptom] if why.contains("the broker ended") && symptom.contains("disconnected")), "{told:?}");
+
+    let mut script = Script::new(&scenario, 1.0);
+    assert_eq!(judge(&[began(0, 0), line(1, Source::Device, "up"), broke()], &mut script).verdict, Verdict::Pass);
+}
+
+#[test]
 fn a_device_that_died_while_the_testbed_could_not_act_is_to_blame() {
     let scenario = scenario(vec![act()]);
     let failed = runner(1, What::ActFailed { step: 0, why: "no answer; look".into() });
