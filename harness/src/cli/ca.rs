@@ -128,6 +128,7 @@ impl Ca {
             }
             None => None,
         };
+        let interrupted = run::interruption();
         let (tape, mut events) = Tape::new(Redactor::new());
         let names = self.names();
         let parts = CaParts {
@@ -160,7 +161,7 @@ impl Ca {
         };
         tokio::select! {
             () = told => {}
-            () = run::interruption() => {}
+            () = interrupted => {}
         }
         ca.stop().await;
         Ok(())

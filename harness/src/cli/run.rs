@@ -184,15 +184,21 @@ impl Run {
     }
 }
 
-/// Ctrl-C, or on unix SIGTERM.
+/// Waits for Ctrl-C, or on unix SIGTERM; heard from the call on, not only once it is waited for. Inside a runtime only.
+#[cfg(unix)]
+pub(super) fn interruption() -> impl Future<Output = ()> {
+    use tokio::signal::unix::{SignalKind, signal};
+    // Where a signal cannot be heard, its default ends the process, and the reaper cleans up.
+    let mut heard = [SignalKind::interrupt(), SignalKind::terminate()].map(|kind| signal(kind).ok());
+    std::future::poll_fn(move |cx| {
+        let any = heard.iter_mut().flatten().any(|signal| signal.poll_recv(cx).is_ready());
+        if any { std::task::Poll::Ready(()) } else { std::task::Poll::Pending }
+    })
+}
+
+/// Waits for Ctrl-C.
+#[cfg(not(unix))]
 pub(super) async fn interruption() {
-    #[cfg(unix)]
-    if let Ok(mut term) = tokio::signal::unix::signal(tokio::signal::unix::SignalKind::terminate()) {
-        tokio::select! {
-            _ = tokio::signal::ctrl_c() => return,
-            _ = term.recv() => return,
-        }
-    }
     let _ = tokio::signal::ctrl_c().await;
 }
 

@@ -66,6 +66,8 @@ impl Up {
             "server-tls" => Security::ServerTls,
             _ => Security::MutualTls,
         };
+        // From here on: whoever reads the first line may already want the end.
+        let interrupted = run::interruption();
         let (tape, events) = Tape::new(Redactor::new());
         let clock: crate::ca::Clock = Arc::new(wall_unix);
         let listen = SocketAddr::from(([127, 0, 0, 1], self.ca_port));
@@ -115,7 +117,7 @@ impl Up {
 
         let ended = tokio::select! {
             () = print(events) => started.broker.log().has_died(),
-            () = run::interruption() => false,
+            () = interrupted => false,
         };
         started.broker.stop().await?;
         if ended { Err("the broker ended".into()) } else { Ok(()) }
