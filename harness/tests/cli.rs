@@ -1,0 +1,241 @@
+//! The `harness` command as its user meets it: exit codes, closed pipes, replays, and nothing left behind however it ends.
+
+#![cfg(unix)]
+#![expect(clippy::unwrap_used, reason = "a test may")]
+
+use rustix::process::{Pid, Signal, kill_process};
+use std::io::{BufRead, BufReader, Read};
+use std::path::Path;
+use std::process::{Child, Command, Output, Stdio};
+use std::time::{Duration, Instant};
+use tempfile::TempDir;
+
+/// How long whatever a test waits for may take on a busy machine.
+const PATIENCE: Duration = Duration::from_secs(20);
+
+/// A device that connects and is then waited for.
+const LONG: &str = "
+version: 1
+name: A long wait
+never:
+  - device: { report: mqtt-disconnected }
+steps:
+  - power-on: {}
+  - provision: { ssid: lab, password: correct-horse }
+  - wait-for: { device: { report: mqtt-connected }, within: 20s }
+  - delay: 60s
+";
+
+/// What ends as its name says, with the broker that `broker_for` names.
+const SCENARIOS: [(&str, &str, i32); 3] = [
+    ("pass", "steps:\n  - power-on: {}\n  - wait-for: { device: { report: console-ready }, within: 10s }", 0),
+    ("fail", "steps:\n  - power-on: {}\n  - wait-for: { device: { text: NEVER-SAID }, within: 50ms }", 1),
+    ("inconclusive", "steps:\n  - power-on: {}", 3),
+];
+
+/// A folder of this test's own, in which the command works and keeps its temporary files.
+fn home() -> TempDir {
+    let home = tempfile::tempdir().unwrap();
+    std::fs::create_dir(home.path().join("tmp")).unwrap();
+    std::fs::create_dir(home.path().join("scenarios")).unwrap();
+    home
+}
+
+fn put(home: &TempDir, name: &str, text: &str) -> String {
+    let path = format!("scenarios/{name}.yaml");
+    std::fs::write(home.path().join(&path), text).unwrap();
+    path
+}
+
+fn scenario(home: &TempDir, name: &str) -> String {
+    let (_, steps, _) = SCENARIOS.iter().find(|(n, ..)| *n == name).unwrap();
+    put(home, name, &format!("version: 1\nname: {name}\n{steps}\n"))
+}
+
+/// Port 1 takes no connection: a testbed that cannot be had.
+fn broker_for(name: &str) -> &'static str {
+    if name == "inconclusive" { "external:127.0.0.1:1" } else { "bundled" }
+}
+
+fn harness(home: &TempDir, arguments: &[&str]) -> Command {
+    let mut command = Command::new(env!("CARGO_BIN_EXE_harness"));
+    for (name, _) in std::env::vars_os() {
+        if name.to_string_lossy().starts_with("HARNESS_") || name.to_string_lossy().starts_with("GITHUB_") {
+            command.env_remove(name);
+        }
+    }
+    command.args(arguments).current_dir(home.path()).env("TMPDIR", home.path().join("tmp")).stdin(Stdio::null());
+    command.stdout(Stdio::piped()).stderr(Stdio::piped());
+    command
+}
+
+fn end(home: &TempDir, arguments: &[&str]) -> (i32, String, String) {
+    let Output { status, stdout, stderr } = harness(home, arguments).output().unwrap();
+    (status.code().unwrap_or(-1), String::from_utf8(stdout).unwrap(), String::from_utf8(stderr).unwrap())
+}
+
+/// Waits for a condition.
+fn until(what: &str, mut met: impl FnMut() -> bool) {
+    let began = Instant::now();
+    while !met() {
+        assert!(began.elapsed() < PATIENCE, "waited for {what}");
+        std::thread::sleep(Duration::from_millis(5));
+    }
+}
+
+/// The processes that have this text among their arguments.
+fn processes_with(text: &str) -> Vec<i32> {
+    let listed = Command::new("ps").args(["-A", "-ww", "-o", "pid=,args="]).output().unwrap().stdout;
+    let told = String::from_utf8_lossy(&listed).into_owned();
+    told.lines().filter(|line| line.contains(text)).filter_map(|line| line.split_whitespace().next()?.parse().ok()).collect()
+}
+
+/// The broker's configuration lies below this folder, and its process names it.
+fn brokers(home: &TempDir) -> Vec<i32> {
+    processes_with(&home.path().join("tmp").display().to_string())
+}
+
+fn nothing_is_left(home: &TempDir) {
+    until("the temporary files to go", || std::fs::read_dir(home.path().join("tmp")).unwrap().next().is_none());
+    until("the broker to go", || brokers(home).is_empty());
+}
+
+/// A run of the long scenario, whose device is connected.
+fn connected(home: &TempDir) -> Child {
+    let file = put(home, "long", LONG);
+    let child = harness(home, &["run", "--broker", "bundled", "--traces", "traces", &file]).spawn().unwrap();
+    let trace = home.path().join("traces/long@twin.jsonl");
+    until("the device to connect", || std::fs::read_to_string(&trace).is_ok_and(|text| text.contains("Connected to broker")));
+    child
+}
+
+fn signal(pid: i32, signal: Signal) {
+    kill_process(Pid::from_raw(pid).unwrap(), signal).unwrap();
+}
+
+fn ended(mut child: Child) -> Option<i32> {
+    until("the run to end", || child.try_wait().unwrap().is_some());
+    child.wait().unwrap().code()
+}
+
+#[test]
+fn every_verdict_and_every_mistake_has_its_exit_code() {
+    let home = home();
+    for (name, _, code) in SCENARIOS {
+        let file = scenario(&home, name);
+        let (met, out, err) = end(&home, &["run", "--broker", broker_for(name), "--traces", "traces", &file]);
+        assert_eq!(met, code, "{name}: {out}{err}");
+    }
+    std::fs::create_dir(home.path().join("empty")).unwrap();
+    put(&home, "wrong", "version: 1\nname: wrong\nsteps:\n  - power-onn: {}\n");
+    for (arguments, says) in [
+        (&["run", "empty"][..], "no `*.yaml` file"),
+        (&["run", "nowhere"], "there is no such file"),
+        (&["run", "scenarios/wrong.yaml"], "power-on"),
+        (&["run", "scenarios/pass.yaml", "--filter", "nothing-like-it"], "--list"),
+        (&["run", "--broker", "nonsense"], "bundled"),
+        (&["run", "--target", "nonsense"], "twin"),
+        (&["run", "--jobs", "0"], "1..="),
+        (&["check", "scenarios"], "power-on"),
+        (&["steps", "nonsense"], "power-on"),
+        (&["replay", "scenarios/pass.yaml"], "harness-trace"),
+        (&["replay", "nowhere"], "nowhere"),
+        (&["up", "--misbehave", "nonsense"], "expired"),
+        (&["nonsense"], "--help"),
+    ] {
+        let (code, out, err) = end(&home, arguments);
+        assert!(code == 2 && err.contains(says), "{arguments:?} ended with {code}: {out}{err}");
+    }
+    nothing_is_left(&home);
+}
+
+#[test]
+fn output_that_nobody_reads_is_no_panic_and_changes_no_verdict() {
+    let home = home();
+    let (pass, fail) = (scenario(&home, "pass"), scenario(&home, "fail"));
+    for (arguments, expected) in [
+        (vec!["run", "--broker", "bundled", "--traces", "traces", &pass], 0),
+        (vec!["run", "--broker", "bundled", "--traces", "traces", "--json", &fail], 1),
+        (vec!["run", "--list", &pass], 0),
+        (vec!["check"], 0),
+        (vec!["steps"], 0),
+        (vec!["schema"], 0),
+        (vec!["replay", "traces/fail@twin.jsonl"], 1),
+    ] {
+        let mut child = harness(&home, &arguments).spawn().unwrap();
+        drop(child.stdout.take());
+        let mut err = String::new();
+        child.stderr.take().unwrap().read_to_string(&mut err).unwrap();
+        assert!(child.wait().unwrap().code() == Some(expected) && !err.contains("panicked"), "{arguments:?}: {err}");
+        let mut deaf = harness(&home, &arguments).spawn().unwrap();
+        drop(deaf.stdout.take());
+        drop(deaf.stderr.take());
+        assert_eq!(deaf.wait().unwrap().code(), Some(expected), "{arguments:?}, with nobody at all");
+    }
+}
+
+#[test]
+fn a_replay_says_what_the_run_said() {
+    let home = home();
+    for (name, _, code) in SCENARIOS {
+        let file = scenario(&home, name);
+        let (_, ran, _) = end(&home, &["run", "--broker", broker_for(name), "--json", "--traces", "traces", &file]);
+        let trace = format!("traces/{name}@twin.jsonl");
+        let (replayed, again, remarks) = end(&home, &["replay", "--json", &trace]);
+        let read = |text: &str| -> serde_json::Value { serde_json::from_str(text).unwrap() };
+        let (ran, again) = (read(&ran), read(&again));
+        for key in ["name", "target", "verdict", "exit_code", "findings", "warnings"] {
+            assert_eq!(ran[key], again[key], "{name}: {key}");
+        }
+        assert_eq!((replayed, remarks.as_str()), (code, ""), "{name}");
+
+        let bytes = std::fs::read(home.path().join(&trace)).unwrap();
+        std::fs::write(home.path().join("cut.jsonl"), &bytes[..bytes.len() - bytes.len() / 3]).unwrap();
+        let (code, _, remarks) = end(&home, &["replay", "cut.jsonl"]);
+        assert!([0, 1, 2, 3].contains(&code) && !remarks.is_empty() && !remarks.contains("panicked"), "{name}: {code} {remarks}");
+    }
+}
+
+#[test]
+fn nothing_is_left_of_a_run_that_is_interrupted_or_killed() {
+    for (how, code) in [(Signal::INT, Some(130)), (Signal::TERM, Some(130)), (Signal::KILL, None)] {
+        let home = home();
+        let run = connected(&home);
+        assert!(!brokers(&home).is_empty());
+        signal(run.id().try_into().unwrap(), how);
+        assert_eq!(ended(run), code, "{how:?}");
+        nothing_is_left(&home);
+        let (code, _, remarks) = end(&home, &["replay", "traces/long@twin.jsonl"]);
+        assert_eq!(code, 3, "{how:?}: {remarks}");
+        assert_eq!(remarks.contains("is read up to"), how == Signal::KILL, "{how:?}: {remarks}");
+    }
+}
+
+#[test]
+fn a_broker_that_dies_is_the_testbeds_fault() {
+    let home = home();
+    let mut run = connected(&home);
+    brokers(&home).into_iter().for_each(|broker| signal(broker, Signal::KILL));
+    let mut told = String::new();
+    run.stdout.take().unwrap().read_to_string(&mut told).unwrap();
+    assert_eq!(ended(run), Some(3), "{told}");
+    assert!(told.contains("the broker ended"), "{told}");
+    assert_eq!(end(&home, &["replay", "traces/long@twin.jsonl"]).0, 3);
+}
+
+#[test]
+fn up_serves_until_it_is_told_to_end() {
+    for how in [Signal::INT, Signal::KILL] {
+        let home = home();
+        let mut up = harness(&home, &["up", "--broker", "bundled"]).spawn().unwrap();
+        let mut lines = BufReader::new(up.stdout.take().unwrap()).lines();
+        let root = lines.find_map(|line| Some(line.unwrap().split_once("its root: ")?.1.to_owned())).unwrap();
+        assert!(Path::new(&root).is_file());
+        assert!(lines.any(|line| line.unwrap().starts_with("What happens")));
+        signal(up.id().try_into().unwrap(), how);
+        // Read on, as a terminal does.
+        lines.for_each(drop);
+        assert_eq!(ended(up), (how == Signal::INT).then_some(0), "{how:?}");
+        nothing_is_left(&home);
+    }
+}
