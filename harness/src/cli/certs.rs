@@ -4,9 +4,9 @@ use super::complain;
 use crate::ca::pki::{KEPT_FILE, KeepError, Pki};
 use crate::ca::wall_clock;
 use crate::certs::{self, LEVELS, Made, OPERATOR, Wish};
-use crate::exit;
 use crate::files::{self, Existing, Readers};
 use crate::scenario::value::Period;
+use crate::{exit, say};
 use std::path::{Path, PathBuf};
 
 /// Clients at most.
@@ -54,7 +54,7 @@ impl Certs {
         }
         match self.make() {
             Ok(told) => {
-                println!("{told}");
+                say::line(told);
                 exit::PASS
             }
             Err((why, code)) => complain(why, code),

@@ -5,7 +5,7 @@ use crate::broker::{BrokerSpec, Choice};
 use crate::ca::pki::Pki;
 use crate::ca::wall_clock;
 use crate::child::{self, PrivateDir};
-use crate::{exit, runner, target};
+use crate::{exit, runner, say, target};
 use serde::Serialize;
 use std::io::{self, Read, Write};
 use std::net::{Ipv4Addr, TcpListener, TcpStream};
@@ -84,12 +84,10 @@ impl Doctor {
         }
         let ready = checks.iter().all(|check| check.ok || !check.needed);
         if self.json {
-            println!(
-                "{}",
-                serde_json::json!({"version": 1, "ready": ready, "broker": self.broker.broker.to_string(), "checks": checks})
-            );
+            let broker = self.broker.broker.to_string();
+            say::line(serde_json::json!({"version": 1, "ready": ready, "broker": broker, "checks": checks}));
         } else {
-            print!("{}", in_words(&checks, ready));
+            say::words(in_words(&checks, ready));
         }
         if ready { exit::PASS } else { exit::INCONCLUSIVE }
     }

@@ -1,9 +1,9 @@
 //! `harness init`: a first scenario and a workflow in somebody's repository.
 
 use super::complain;
-use crate::exit;
 use crate::files::{self, Existing, Readers};
 use crate::report::console::shell_word;
+use crate::{exit, say};
 use std::io::{self, ErrorKind};
 use std::path::{Path, PathBuf};
 
@@ -45,26 +45,26 @@ impl Init {
         let workflow = WORKFLOW.replace(SOURCE, named);
         for (name, text) in [("scenarios/first.yaml", SCENARIO), (".github/workflows/harness.yml", workflow.as_str())] {
             match self.write(name, text) {
-                Ok(said) => println!("{said}  {name}"),
+                Ok(said) => say::line(format_args!("{said}  {name}")),
                 Err(error) => return complain(format!("could not write {name}: {error}"), exit::INCONCLUSIVE),
-            }
+            };
         }
         match ignore(&self.folder.join(".gitignore")) {
-            Ok(0) => println!("there    .gitignore"),
-            Ok(added) => println!("added    .gitignore: {added} lines"),
+            Ok(0) => say::line("there    .gitignore"),
+            Ok(added) => say::line(format_args!("added    .gitignore: {added} lines")),
             Err(error) => return complain(format!("could not write .gitignore: {error}"), exit::INCONCLUSIVE),
-        }
-        println!("\nNow:");
+        };
+        say::line("\nNow:");
         if self.folder != Path::new(".") {
-            println!("  cd {}", shell_word(&self.folder.to_string_lossy()));
+            say::line(format_args!("  cd {}", shell_word(&self.folder.to_string_lossy())));
         }
-        println!("  harness check scenarios      what is wrong in a scenario, and where");
-        println!("  harness run scenarios        drives the twin through it, and judges");
-        println!("  harness steps                everything a scenario can say");
-        println!("  harness doctor               if something is missing");
+        say::line("  harness check scenarios      what is wrong in a scenario, and where");
+        say::line("  harness run scenarios        drives the twin through it, and judges");
+        say::line("  harness steps                everything a scenario can say");
+        say::line("  harness doctor               if something is missing");
         if source.is_empty() {
-            println!(
-                "\nThe workflow builds this program from the git repository that your repository's variable HARNESS_GIT names."
+            say::line(
+                "\nThe workflow builds this program from the git repository that your repository's variable HARNESS_GIT names.",
             );
         }
         exit::PASS
