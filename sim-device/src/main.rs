@@ -41,6 +41,10 @@ fn main() -> ExitCode {
         Ok(environment) => environment,
         Err(e) => return fail(&e),
     };
+    // The device itself would only complain on its console; here somebody can still choose another.
+    if let Err(e) = std::net::TcpListener::bind(arguments.http) {
+        return fail(&format_args!("could not listen on {}: {e}; give another --http ADDRESS:PORT", arguments.http));
+    }
     let store = match FileStore::open(&arguments.state) {
         Ok(store) => store,
         Err(e) => return fail(&e),
