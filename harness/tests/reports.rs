@@ -68,3 +68,42 @@ fn a_report_that_cannot_be_written_is_said_before_anything_is_run() {
     assert_eq!(output.status.code(), Some(2), "{said}");
     assert!(output.stdout.is_empty() && said.contains("could not write scenarios"), "{said}");
 }
+
+#[test]
+fn a_pass_that_took_two_tries_says_so_everywhere() {
+    let home = folder();
+    std::fs::remove_file(home.path().join("scenarios/talk/silent.yaml")).unwrap();
+    let connects = PASSES.to_owned()
+        + "  - provision: { ssid: lab, password: correct-horse }\n  - wait-for: { device: { report: mqtt-connected } }\n";
+    std::fs::write(home.path().join("scenarios/talk/speaks.yaml"), connects).unwrap();
+    let places = ["/usr/sbin/mosquitto", "/usr/local/sbin/mosquitto", "/opt/homebrew/sbin/mosquitto", "/usr/bin/mosquitto"];
+    let Some(real) = places.iter().find(|place| Path::new(place).is_file()) else {
+        assert!(std::env::var_os("HARNESS_CI").is_none(), "no Mosquitto is installed");
+        return;
+    };
+    // A Mosquitto that does not start the first time.
+    let moody = home.path().join("moody");
+    let script = format!(
+        "#!/bin/sh\n[ \"$1\" = -h ] && echo 'mosquitto version 2.0.11' && exit 3\n\
+         if [ ! -e \"$0.tried\" ]; then : > \"$0.tried\"; echo 'Error: moody' >&2; exit 1; fi\nexec {real} \"$@\"\n"
+    );
+    std::fs::write(&moody, script).unwrap();
+    std::fs::set_permissions(&moody, std::os::unix::fs::PermissionsExt::from_mode(0o755)).unwrap();
+
+    let arguments = ["--broker", "process", "--retries", "2", "--junit", "junit.xml", "--summary", "summary.md", "--github"];
+    let deny = [&arguments[..], &["--deny-warnings"]].concat();
+    for (arguments, code) in [(&arguments[..], 0), (&deny, 1)] {
+        let _ = std::fs::remove_file(home.path().join("moody.tried"));
+        let output = run(home.path(), arguments, &[("MOSQUITTO_BIN", &moody)]);
+        let said = String::from_utf8_lossy(&output.stdout).into_owned();
+        assert_eq!(output.status.code(), Some(code), "{output:?}");
+        assert!(said.contains("passed on try 2 of 3; the first was inconclusive: ") && said.contains("\n::warning "), "{said}");
+    }
+    let read = |name: &str| std::fs::read_to_string(home.path().join(name)).unwrap();
+    assert!(
+        read("junit.xml").contains("<flakyError") && read("junit.xml").contains("errors=\"0\" failures=\"0\""),
+        "{}",
+        read("junit.xml")
+    );
+    assert!(read("summary.md").contains("| of these, passed on a retry | 1 |"), "{}", read("summary.md"));
+}
