@@ -107,3 +107,16 @@ fn a_pass_that_took_two_tries_says_so_everywhere() {
     );
     assert!(read("summary.md").contains("| of these, passed on a retry | 1 |"), "{}", read("summary.md"));
 }
+
+#[test]
+fn a_scenario_that_is_wrong_is_annotated_where_it_is() {
+    let home = folder();
+    std::fs::write(home.path().join("scenarios/talk/wrong.yaml"), PASSES.replace("wait-for", "wait-four")).unwrap();
+    let output = run(home.path(), &["--github"], &[]);
+    let said = String::from_utf8_lossy(&output.stderr).into_owned();
+    assert_eq!(output.status.code(), Some(2), "{said}");
+    let annotations: Vec<&str> = said.lines().filter(|line| line.starts_with("::")).collect();
+    assert_eq!(annotations.len(), 1, "{said}");
+    let expected = "::error file=scenarios/talk/wrong.yaml,line=6,col=5,title=the scenario is wrong::";
+    assert!(annotations[0].starts_with(expected) && annotations[0].contains("wait-for"), "{annotations:?}");
+}

@@ -2,6 +2,7 @@
 
 use super::complain;
 use crate::report::{Tries, github, junit, markdown};
+use crate::scenario::Diagnostics;
 use crate::tries::Tried;
 use crate::{exit, say};
 use std::fs::{File, OpenOptions};
@@ -37,25 +38,30 @@ struct Checkout {
 }
 
 impl Reports {
+    /// What is said of a scenario that cannot be used, after the report for people; nothing where nobody reads annotations.
+    pub(super) fn mistakes(&self, file: &Path, wrong: &Diagnostics) -> String {
+        self.checkout().map(|at| github::mistakes(file, wrong, &at.here, &at.repository)).unwrap_or_default()
+    }
+
+    fn checkout(&self) -> Option<Checkout> {
+        let here = std::env::current_dir().unwrap_or_default();
+        let repository = std::env::var_os("GITHUB_WORKSPACE").map_or_else(|| here.clone(), PathBuf::from);
+        (self.github || in_actions()).then_some(Checkout { here, repository })
+    }
+
     /// Opens the files.
     ///
     /// # Errors
     /// When one cannot be written to; the text names it.
     pub(super) fn open(&self) -> Result<Open, String> {
-        let in_actions = std::env::var("GITHUB_ACTIONS").is_ok_and(|v| v == "true");
-        let here = std::env::current_dir().unwrap_or_default();
-        let repository = std::env::var_os("GITHUB_WORKSPACE").map_or_else(|| here.clone(), PathBuf::from);
+        let in_actions = in_actions();
         let mut summaries: Vec<(PathBuf, File)> = self.summary.iter().map(|path| create(path)).collect::<Result<_, _>>()?;
         if let Some(path) = std::env::var_os("GITHUB_STEP_SUMMARY").filter(|path| in_actions && !path.is_empty()) {
             let path = PathBuf::from(path);
             let file = OpenOptions::new().append(true).create(true).open(&path).map_err(|e| cannot(&path, &e))?;
             summaries.push((path, file));
         }
-        Ok(Open {
-            junit: self.junit.as_deref().map(create).transpose()?,
-            summaries,
-            github: (self.github || in_actions).then_some(Checkout { here, repository }),
-        })
+        Ok(Open { junit: self.junit.as_deref().map(create).transpose()?, summaries, github: self.checkout() })
     }
 }
 
@@ -89,6 +95,10 @@ impl Open {
         }
         wrong.into_iter().map(|why| complain(why, exit::INCONCLUSIVE)).max().unwrap_or(exit::PASS)
     }
+}
+
+fn in_actions() -> bool {
+    std::env::var("GITHUB_ACTIONS").is_ok_and(|v| v == "true")
 }
 
 fn create(path: &Path) -> Result<(PathBuf, File), String> {

@@ -101,7 +101,10 @@ impl Run {
                     let missing = trial.missing();
                     (trial, missing)
                 })),
-                Err(diagnostic) => wrong.push(diagnostic.render(std::io::stderr().is_terminal())),
+                Err(diagnostic) => {
+                    let annotations = self.reports.mistakes(&file, &diagnostic);
+                    wrong.push(diagnostic.render(std::io::stderr().is_terminal()) + &annotations);
+                }
             }
         }
         if !wrong.is_empty() {

@@ -2,6 +2,7 @@
 
 use super::{Told, Tries};
 use crate::event::printable;
+use crate::scenario::{Diagnostics, problem::Problem};
 use crate::verdict::{Finding, Verdict};
 use std::borrow::Cow;
 use std::path::{Component, Path};
@@ -22,6 +23,20 @@ pub fn annotation(tries: &Tries<'_>, here: &Path, repository: &Path) -> String {
     let line = told.judgement.findings.iter().find_map(|finding| finding.place.as_ref()).map_or(1, |place| place.line);
     let file = shown_from(repository, &here.join(tries.file));
     format!("::{command} file={},line={line},title={}::{}\n", property(&file), property(&title), message(&story(told)))
+}
+
+/// The commands for a scenario that cannot be used: an error at each mistake, a warning at what is only odd.
+pub fn mistakes(file: &Path, wrong: &Diagnostics, here: &Path, repository: &Path) -> String {
+    let file = property(&shown_from(repository, &here.join(file)));
+    let command = |problem: &Problem| {
+        let kind = if problem.warning { "warning" } else { "error" };
+        let (line, column) = wrong.place(problem).unwrap_or((1, 1));
+        let help = if problem.help.is_empty() { String::new() } else { format!("\nhelp: {}", problem.help) };
+        let text = format!("{}{help}", problem.met);
+        let text: Vec<_> = text.lines().map(printable).collect();
+        format!("::{kind} file={file},line={line},col={column},title=the scenario is wrong::{}\n", message(&text.join("\n")))
+    };
+    wrong.problems.iter().map(command).collect()
 }
 
 /// Text that GitHub takes for no command of ours, whatever a device said in it: a line that begins with `::`, or holds `##[`, is one.
