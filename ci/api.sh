@@ -13,15 +13,11 @@ trap 'kill "${pids[@]}" 2>/dev/null || true; wait 2>/dev/null || true; rm -rf "$
 seq -f token-%.0f 10000 >"$home/tokens"
 "$bin/harness" ca --json --listen 127.0.0.1:0 --out "$home" --token-file "$home/tokens" >"$home/ca.log" &
 pids+=($!)
-# The device's console is its standard input: held open, or it would end.
-mkfifo "$home/console"
-sleep 600 >"$home/console" &
-pids+=($!)
 for _ in $(seq 100); do [ -s "$home/ca.log" ] && [ -s "$home/ca.crt" ] && break; sleep 0.1; done
 ca="$(sed -n '1s/.*"url":"\([^"]*\)".*/\1/p' "$home/ca.log")"
 [ -n "$ca" ] || { echo "api: the CA did not start" >&2; exit 1; }
 BACKEND_URL="$ca" BACKEND_CA="$home/ca.crt" MQTT_HOST=localhost \
-    "$bin/sim-device" --state "$home/device" <"$home/console" >"$home/device.log" &
+    "$bin/sim-device" --state "$home/device" </dev/null >"$home/device.log" &
 pids+=($!)
 device=""
 for _ in $(seq 100); do device="$(grep -o '127\.0\.0\.1:[0-9]*' "$home/device.log" | head -1 || true)"; [ -n "$device" ] && break; sleep 0.1; done
