@@ -8,6 +8,7 @@ pub mod certs;
 pub mod child;
 pub mod cli;
 mod console;
+pub mod diagnose;
 pub mod event;
 pub mod exit;
 pub mod files;

@@ -1,20 +1,28 @@
-//! `harness replay`: recorded runs judged again.
+//! `harness replay`: recorded runs judged again, and plain serial logs looked at.
 
 use super::complain;
 use crate::exit::{self, Warnings};
 use crate::golden::{self, Goldens, Update};
 use crate::report::{self, Told, console::Colour};
 use crate::runner::DEVICE_ID;
-use crate::{say, scenario, trace};
-use std::io::IsTerminal;
+use crate::trace::log;
+use crate::{diagnose, say, scenario, trace};
+use std::io::{IsTerminal, Read};
 use std::path::{Path, PathBuf};
 use std::time::Instant;
 
 #[derive(Debug, clap::Args)]
 pub(super) struct Replay {
     /// Traces, as `harness run` wrote them.
-    #[arg(required = true)]
+    #[arg(required_unless_present = "log")]
     traces: Vec<PathBuf>,
+    /// In place of a trace: a plain serial log, as `idf.py monitor` prints it. Says how far the device came, where it stopped, what is
+    /// likely wrong and which scenario shows that.
+    #[arg(long, value_name = "FILE", conflicts_with = "traces")]
+    log: Option<PathBuf>,
+    /// With --log: judges it by this scenario (the first row of its matrix); what other sources than the console would say is left out.
+    #[arg(long, value_name = "FILE", requires = "log")]
+    scenario: Option<PathBuf>,
     /// A pass with warnings counts as a failure.
     #[arg(long)]
     deny_warnings: bool,
@@ -25,7 +33,56 @@ pub(super) struct Replay {
 
 impl Replay {
     pub(super) fn run(self) -> u8 {
+        if let Some(log) = &self.log {
+            return self.look(log);
+        }
         exit::worst(self.traces.iter().map(|path| self.judge(path)).collect::<Vec<_>>())
+    }
+
+    fn look(&self, path: &Path) -> u8 {
+        let mut bytes = Vec::new();
+        let limit = u64::try_from(log::LOG_MAX).unwrap_or(u64::MAX).saturating_add(1);
+        let read = std::fs::File::open(path).and_then(|file| file.take(limit).read_to_end(&mut bytes));
+        if let Err(error) = read {
+            return complain(format!("could not read {}: {error}", path.display()), exit::WRONG_INPUT);
+        }
+        let log = log::read(&bytes);
+        if log.truncated {
+            say::aside(format_args!("harness: {} is long: only its beginning is read", path.display()));
+        }
+        let diagnosis = diagnose::diagnose(&log);
+        let Some(file) = &self.scenario else {
+            say::words(&diagnosis);
+            return match diagnosis.reached {
+                None if diagnosis.breaches.is_empty() => exit::INCONCLUSIVE,
+                _ if diagnosis.is_well() => exit::PASS,
+                _ => exit::FAIL,
+            };
+        };
+        let scenario = match scenario::load(file) {
+            Ok(rows) => rows.into_iter().next(),
+            Err(wrong) => {
+                say::aside(wrong.render(std::io::stderr().is_terminal()));
+                return exit::WRONG_INPUT;
+            }
+        };
+        let id = diagnosis.device_id.as_deref().unwrap_or("unknown");
+        let Some(Ok(scenario)) = scenario.map(|scenario| scenario.for_device(id)) else {
+            return complain(format!("{}: it cannot be read for the device `{id}`", file.display()), exit::WRONG_INPUT);
+        };
+        let (name, began) = (scenario.trial_name(), Instant::now());
+        let (judgement, left_out) = diagnose::judge(&log, scenario);
+        let told = Told { name: &name, target: "log", judgement: &judgement, took: began.elapsed(), trace: Some(path) };
+        if self.json {
+            println!("{}", report::json::trial(&told, self.warnings()));
+        } else {
+            say::words(format_args!("{}{diagnosis}", report::console::trial(&told, Colour::for_stdout())));
+        }
+        if !left_out.is_empty() {
+            let lines = left_out.iter().map(ToString::to_string).collect::<Vec<_>>().join(", ");
+            say::aside(format_args!("harness: a log cannot show what the steps in line {lines} wait for"));
+        }
+        exit::code(judgement.verdict, self.warnings())
     }
 
     fn judge(&self, path: &Path) -> u8 {

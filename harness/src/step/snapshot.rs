@@ -11,7 +11,7 @@ const NAME_MAX: usize = 64;
 /// compared only when the trial passes otherwise. The name is part of the golden's file name.
 #[derive(Clone, Debug, Deserialize, JsonSchema)]
 #[serde(transparent)]
-pub struct Snapshot(#[schemars(regex(pattern = r"^[A-Za-z0-9_-]{1,64}$"))] String);
+pub struct Snapshot(#[schemars(regex(pattern = r"^([A-Za-z0-9_-]|\$\{[A-Za-z0-9_.-]+\})+$"))] String);
 
 impl Verb for Snapshot {
     const NAME: &'static str = "snapshot";
