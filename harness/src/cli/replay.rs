@@ -74,7 +74,7 @@ impl Replay {
         let (judgement, left_out) = diagnose::judge(&log, scenario);
         let told = Told { name: &name, target: "log", judgement: &judgement, took: began.elapsed(), trace: Some(path) };
         if self.json {
-            println!("{}", report::json::trial(&told, self.warnings()));
+            say::line(report::json::trial(&told, self.warnings()));
         } else {
             say::words(format_args!("{}{diagnosis}", report::console::trial(&told, Colour::for_stdout())));
         }
