@@ -2,10 +2,13 @@
 # Fuzzes the CA's and the twin's HTTP with schemathesis, against their OpenAPI documents: no 500, no answer that is not described.
 # Needs schemathesis 4 (pip install schemathesis).
 set -euo pipefail
-cd "$(dirname "$0")/.."
+root="$(cd "$(dirname "$0")/.." && pwd)"
+cd "$root"
 cargo build --locked --quiet -p harness -p sim-device
-bin="${CARGO_TARGET_DIR:-target}/debug"
+bin="$(cd "${CARGO_TARGET_DIR:-target}/debug" && pwd)"
 home="$(mktemp -d)"
+# The fuzzer leaves a cache where it runs.
+cd "$home"
 pids=()
 trap 'kill "${pids[@]}" 2>/dev/null || true; wait 2>/dev/null || true; rm -rf "$home"' EXIT
 
@@ -42,5 +45,5 @@ PY
 # device cannot tell a good user token from another.
 checks=not_a_server_error,status_code_conformance,content_type_conformance,response_headers_conformance,response_schema_conformance,unsupported_method
 fuzz() { schemathesis run "$@" --checks "$checks" --max-examples 200; }
-PYTHONPATH="$home" SCHEMATHESIS_HOOKS=next_token fuzz harness/openapi/ca.yaml --url "$ca" --tls-verify "$home/ca.crt"
-fuzz harness/openapi/device.yaml --url "http://$device" --header "Authorization: Bearer user-token"
+PYTHONPATH="$home" SCHEMATHESIS_HOOKS=next_token fuzz "$root"/harness/openapi/ca.yaml --url "$ca" --tls-verify "$home/ca.crt"
+fuzz "$root"/harness/openapi/device.yaml --url "http://$device" --header "Authorization: Bearer user-token"
