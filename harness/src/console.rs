@@ -158,3 +158,33 @@ fn note(seen: &mut Seen, report: &Report) -> bool {
     }
     true
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::trace::redact::Redactor;
+    use tokio::io::duplex;
+
+    #[tokio::test]
+    async fn a_prompt_is_said_before_its_line_ends_and_the_line_comes_whole() {
+        let (tape, mut events) = Tape::new(Redactor::new());
+        let (mut device, host) = duplex(64);
+        let (says, hears) = tokio::io::split(host);
+        let console = OpenConsole::open(Console { says: Box::new(says), hears: Box::new(hears) }, tape);
+        device.write_all("one\r\nlogin \u{f6}".as_bytes()).await.unwrap();
+        assert_eq!(events.recv().await.unwrap().what, What::Line("one".into()));
+        assert_eq!(events.recv().await.unwrap().what, What::Partial("login \u{f6}".into()));
+        device.write_all(b": root\r\n> ").await.unwrap();
+        assert_eq!(events.recv().await.unwrap().what, What::Line("login \u{f6}: root".into()));
+        drop(device);
+        assert_eq!(events.recv().await.unwrap().what, What::Partial("> ".into()));
+        console.drain().await;
+    }
+
+    #[test]
+    fn a_character_is_not_cut_in_two() {
+        assert_eq!(whole_characters("a\u{f6}".as_bytes()), "a\u{f6}");
+        assert_eq!(whole_characters(&"a\u{f6}".as_bytes()[..2]), "a");
+        assert_eq!(whole_characters(b"ok\r"), "ok");
+    }
+}
