@@ -209,6 +209,8 @@ impl Loop<'_, '_> {
         let mut told = false;
         while !self.script.finished() {
             if let Some(Action::Begin { step }) = self.script.poll() {
+                // Its deadline may lie in the same microsecond as the last step's.
+                self.said = None;
                 self.tape.say(Source::Runner, What::StepBegan { step });
                 if let Some(act) = scenario.steps.get(step).and_then(|s| s.act.as_ref()) {
                     let mut acting = act.act(testbed);
@@ -251,6 +253,11 @@ impl Loop<'_, '_> {
             self.said = deadline;
             return self.tape.say(Source::Runner, What::DeadlinePassed);
         }
+        if self.events.is_empty() {
+            // Now there is time, and whoever kills the run while it waits finds all of it in the file.
+            let flushed = self.trace.as_mut().map_or(Ok(()), Writer::flush);
+            self.keep_trace(flushed);
+        }
         tokio::select! {
             biased;
             Some(event) = self.events.recv() => self.take(&event),
@@ -262,13 +269,17 @@ impl Loop<'_, '_> {
     }
 
     fn take(&mut self, event: &Event) {
-        if let Some(trace) = &mut self.trace
-            && let Err(error) = trace.event(event)
-        {
+        let written = self.trace.as_mut().map_or(Ok(()), |trace| trace.event(event));
+        self.keep_trace(written);
+        self.script.handle(event);
+    }
+
+    /// Gives the trace up when it could not be written.
+    fn keep_trace(&mut self, written: std::io::Result<()>) {
+        if let Err(error) = written {
             self.trace = None;
             self.lost = Some(error.to_string());
         }
-        self.script.handle(event);
     }
 
     /// What was still said while the testbed was taken down. The verdict no longer changes, unless a device turns out to be excused.

@@ -64,6 +64,7 @@ fn a_trace_comes_back_whole_and_private() {
     std::fs::write(&path, "an older trace").unwrap();
     let mut writer = Writer::create(&path, &header(), &Redactor::new()).unwrap();
     tape.iter().for_each(|event| writer.event(event).unwrap());
+    writer.flush().unwrap();
     // Before its end it reads as one that was cut off: what a killed run leaves.
     let trace = read(&path).unwrap();
     assert_eq!((&trace.events, trace.end, trace.truncated.is_some()), (&tape, None, true));

@@ -1,4 +1,5 @@
-//! Writes a trace while the trial runs: a line an event, each handed to the system at once, so that a killed run leaves a readable file.
+//! Writes a trace while the trial runs, a line an event. The runner hands the lines to the system before it waits for anything, so that a
+//! killed run leaves a readable file.
 
 use super::format::{End, EndLine, Header};
 use super::redact::Redactor;
@@ -9,13 +10,23 @@ use std::fs::{File, OpenOptions};
 use std::io::{self, Write};
 use std::path::{Path, PathBuf};
 
-/// A trace being written.
+/// Lines that are kept until `flush`, bytes; what exceeds it is handed to the system at once.
+const KEPT_MAX: usize = 64 * 1024;
+
+/// A trace being written. What was not flushed is written when it is dropped.
 #[derive(Debug)]
 pub struct Writer {
     path: PathBuf,
     file: File,
-    line: Vec<u8>,
+    lines: Vec<u8>,
     last_us: u64,
+}
+
+impl Drop for Writer {
+    fn drop(&mut self) {
+        // Nobody is left to hear that it failed; `finish` says so.
+        let _ = self.flush();
+    }
 }
 
 impl Writer {
@@ -36,7 +47,7 @@ impl Writer {
         options.write(true).create_new(true);
         #[cfg(unix)]
         std::os::unix::fs::OpenOptionsExt::mode(&mut options, 0o600);
-        let mut writer = Writer { path: path.into(), file: options.open(path)?, line: Vec::new(), last_us: 0 };
+        let mut writer = Writer { path: path.into(), file: options.open(path)?, lines: Vec::new(), last_us: 0 };
         let mut header = header.clone();
         redactor.redact(&mut header.scenario.text);
         header.row.values_mut().chain(header.facts.values_mut()).for_each(|value| redactor.redact(value));
@@ -44,7 +55,7 @@ impl Writer {
         Ok(writer)
     }
 
-    /// Adds an event.
+    /// Adds an event, which reaches the file with the next [`Writer::flush`].
     ///
     /// # Errors
     /// When the file cannot be written.
@@ -60,7 +71,21 @@ impl Writer {
     pub fn finish(mut self, verdict: Verdict) -> io::Result<PathBuf> {
         let end = EndLine { end: End { verdict, at_us: self.last_us } };
         self.write(&end)?;
-        Ok(self.path)
+        self.flush()?;
+        Ok(std::mem::take(&mut self.path))
+    }
+
+    /// Hands everything so far to the system.
+    ///
+    /// # Errors
+    /// When the file cannot be written.
+    pub fn flush(&mut self) -> io::Result<()> {
+        if self.lines.is_empty() {
+            return Ok(());
+        }
+        let written = self.file.write_all(&self.lines);
+        self.lines.clear();
+        written
     }
 
     /// Where the trace is.
@@ -69,9 +94,8 @@ impl Writer {
     }
 
     fn write(&mut self, value: &impl Serialize) -> io::Result<()> {
-        self.line.clear();
-        serde_json::to_writer(&mut self.line, value)?;
-        self.line.push(b'\n');
-        self.file.write_all(&self.line)
+        serde_json::to_writer(&mut self.lines, value)?;
+        self.lines.push(b'\n');
+        if self.lines.len() > KEPT_MAX { self.flush() } else { Ok(()) }
     }
 }
