@@ -40,8 +40,9 @@ pub const ALERT_LIMIT: Duration = Duration::from_millis(200);
 /// How many bytes it may still send meanwhile.
 const UNREAD_MAX: u64 = 1024 * 1024;
 
-/// What one TLS connection is to be.
-pub(crate) struct Terms<'a> {
+/// What one TLS connection of the twin is to be.
+#[derive(Debug)]
+pub struct Terms<'a> {
     /// Whom to trust.
     pub trust: &'a Trust,
     /// What to show.

@@ -7,6 +7,27 @@ pub(super) fn this_thread() -> Option<u32> {
     std::fs::read_link("/proc/thread-self").ok()?.file_name()?.to_str()?.parse().ok()
 }
 
+/// CPU time of the calling thread, exact to a microsecond.
+#[cfg(unix)]
+pub(super) fn own() -> Duration {
+    let spent = rustix::time::clock_gettime(rustix::time::ClockId::ThreadCPUTime);
+    Duration::new(u64::try_from(spent.tv_sec).unwrap_or(0), u32::try_from(spent.tv_nsec).unwrap_or(0))
+}
+
+/// CPU time of the calling thread: not known on this system.
+#[cfg(not(unix))]
+pub(super) fn own() -> Duration {
+    Duration::ZERO
+}
+
+/// How often the kernel could not queue a connection for a listener, on the whole machine.
+pub(super) fn listen_overflows() -> Option<u64> {
+    let text = std::fs::read_to_string("/proc/net/netstat").ok()?;
+    let mut lines = text.lines().filter(|line| line.starts_with("TcpExt:"));
+    let place = lines.next()?.split_whitespace().position(|name| name == "ListenOverflows")?;
+    lines.next()?.split_whitespace().nth(place)?.parse().ok()
+}
+
 /// CPU time of one thread of this process.
 pub(super) fn of_thread(id: u32) -> Option<Duration> {
     on_cpu(&format!("/proc/self/task/{id}/schedstat"))

@@ -1,6 +1,6 @@
 //! What the runner itself costs: a scenario whose steps wait for nothing and touch nothing, from loading's end to the verdict.
 
-use super::quantile;
+use super::{Figure, Measured, quantile};
 use crate::runner::{self, Options, Trial};
 use crate::scenario;
 use crate::target;
@@ -13,7 +13,7 @@ use std::time::Instant;
 /// Steps of the scenario.
 const STEPS: usize = 10;
 
-pub(super) fn measure(world: &Arc<World>, n: u32) -> Result<String, Box<dyn Error + Send + Sync>> {
+pub(super) fn measure(world: &Arc<World>, n: u32) -> Result<Measured, Box<dyn Error + Send + Sync>> {
     let text = format!("name: Nothing\nversion: 1\nsteps:\n{}", "  - delay: 0s\n".repeat(STEPS));
     let rows = scenario::read(Path::new("nothing.yaml"), text.as_bytes()).map_err(|diagnostic| diagnostic.render(false))?;
     let row = rows.into_iter().next().ok_or("no trial")?;
@@ -30,10 +30,14 @@ pub(super) fn measure(world: &Arc<World>, n: u32) -> Result<String, Box<dyn Erro
     });
     samples.sort_by(f64::total_cmp);
     let p50 = quantile(&samples, 0.5);
-    Ok(format!(
-        "runner   {p50:.3} ms for a scenario of {STEPS} steps that wait for nothing, its trace on disk included: {:.4} ms a step; p99 {:.3} ms \
-         (n = {n}; target <= 0.1 ms a scenario)",
-        p50 / STEPS as f64,
-        quantile(&samples, 0.99),
-    ))
+    Ok(Measured {
+        name: "runner",
+        what: format!("a scenario of {STEPS} steps that wait for nothing, its trace on disk included, n = {n}"),
+        figures: vec![
+            Figure { name: "p50", value: p50, unit: "ms", at_most: Some(0.1) },
+            Figure { name: "p99", value: quantile(&samples, 0.99), unit: "ms", at_most: None },
+            Figure { name: "each step", value: p50 / STEPS as f64, unit: "ms", at_most: None },
+        ],
+        more: None,
+    })
 }

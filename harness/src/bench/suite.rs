@@ -1,5 +1,6 @@
 //! The whole suite's wall time, with as many trials at once as `harness run` has.
 
+use super::{Figure, Measured};
 use crate::runner::{self, Options, Trial};
 use crate::world::World;
 use crate::{scenario, target};
@@ -9,7 +10,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 use tokio::task::JoinSet;
 
-pub(super) fn measure(world: &Arc<World>, folder: &Path) -> Result<String, Box<dyn Error + Send + Sync>> {
+pub(super) fn measure(world: &Arc<World>, folder: &Path) -> Result<Measured, Box<dyn Error + Send + Sync>> {
     let mut trials = Vec::new();
     for file in scenario::find(&[folder.to_owned()])? {
         let rows = scenario::load(&file).map_err(|diagnostic| diagnostic.render(false))?;
@@ -36,8 +37,13 @@ pub(super) fn measure(world: &Arc<World>, folder: &Path) -> Result<String, Box<d
         Ok::<_, tokio::task::JoinError>((sum, passed))
     })?;
     let wall = began.elapsed().as_secs_f64();
-    Ok(format!(
-        "suite    {passed} of {all} trials passed in {wall:.2} s, {jobs} at once; one after the other {:.2} s (target <= 12 s)",
-        sum.as_secs_f64()
-    ))
+    Ok(Measured {
+        name: "suite",
+        what: format!("{passed} of {all} trials passed, {jobs} at once"),
+        figures: vec![
+            Figure { name: "wall", value: wall, unit: "s", at_most: Some(12.0) },
+            Figure { name: "one after the other", value: sum.as_secs_f64(), unit: "s", at_most: None },
+        ],
+        more: None,
+    })
 }

@@ -1,0 +1,169 @@
+//! What a connection costs until CONNACK: each kind of TLS handshake, against a real Mosquitto on loopback.
+//!
+//! The clock runs to CONNACK, since a TLS 1.3 client is done with its handshake before the server has judged its certificate. Warm-up is
+//! left out, the kind of every handshake is checked, and never more connections are under way than a listener's backlog holds.
+
+mod authority;
+mod case;
+mod cell;
+mod chart;
+mod client;
+mod limit;
+mod report;
+
+pub(super) use report::Baseline;
+
+use super::place::Place;
+use super::{Figure, Measured, load};
+use crate::broker::BrokerSpec;
+use crate::world::World;
+use authority::Authority;
+use case::{Case, Key};
+use cell::Cell;
+use client::Client;
+use device_core::config::{Security, TlsVersions};
+use rustls::{HandshakeKind, SupportedProtocolVersion};
+use std::error::Error;
+use std::path::Path;
+use std::sync::Arc;
+
+/// So many connections at once. Mosquitto's listener holds 100 that it has not accepted; beyond that the kernel's repetition of SYN,
+/// 1 s, would be measured.
+const AT_ONCE: [u32; 3] = [1, 8, 64];
+/// Connections of each cell unless told otherwise.
+pub(super) const N: u32 = 96;
+/// Handshakes in memory for a case's limit.
+const LIMIT_ROUNDS: u32 = 30;
+
+pub(super) fn measure(world: &Arc<World>, n: u32, svg: Option<&Path>) -> Result<Measured, Box<dyn Error + Send + Sync>> {
+    let place = Place::new()?;
+    let p256 = Arc::new(Authority::new(Key::P256)?);
+    let (rsa, why_not_rsa) = match Authority::new(Key::Rsa2048) {
+        Ok(rsa) => (Some(Arc::new(rsa)), None),
+        Err(why) => (None, Some(why.to_string())),
+    };
+    let overflows = load::listen_overflows();
+    let mut cells: Vec<Cell> = Vec::new();
+    let keys = [Some(Key::P256), rsa.is_some().then_some(Key::Rsa2048)];
+    for case in Case::all(&keys.into_iter().flatten().collect::<Vec<_>>()) {
+        let authority = match (case.key, &rsa) {
+            (Key::Rsa2048, Some(rsa)) => rsa,
+            _ => &p256,
+        };
+        let limit = match case.security {
+            Security::Plain => 0.0,
+            _ => limit::client_cpu_us(&case, authority, LIMIT_ROUNDS.min(n))?,
+        };
+        let measured: Result<_, Box<dyn Error + Send + Sync>> = world.runtime().block_on(async {
+            let broker = world.shared_broker(&broker(&case, authority)).await?;
+            let make = |who| Client::new(case, who, authority);
+            let mut of_case = Vec::new();
+            for at_once in AT_ONCE {
+                of_case.push(cell::measure(&place, broker.endpoint.address, &make, at_once, n).await?);
+            }
+            Ok(of_case)
+        });
+        let mut of_case = measured.map_err(|why| format!("{}: {why}", case.name()))?;
+        let plain = cells.first().or(of_case.first()).map_or(0.0, |cell| cell.client_cpu);
+        for cell in &mut of_case {
+            cell.cpu_ratio = (case.security != Security::Plain).then(|| cell.client_cpu / (limit + plain));
+        }
+        cells.append(&mut of_case);
+    }
+    let mut what = format!("connections to CONNACK, {n} a cell, warm-up left out, the kind of every handshake checked");
+    if let Some(why) = why_not_rsa {
+        what += &format!("; RSA-2048 left out: {why}");
+    }
+    if let Some(lost) = overflows.zip(load::listen_overflows()).map(|(before, after)| after.saturating_sub(before)) {
+        what += &format!("; listen queues overflowed {lost} times");
+    }
+    if let Some(path) = svg {
+        chart::draw(path, &cells)?;
+    }
+    let figures = figures(&cells);
+    Ok(Measured { name: "handshake", what, figures, more: Some((report::table(&cells), serde_json::to_value(&cells)?)) })
+}
+
+/// The figures of the connection that a device makes: TLS 1.3, P-256, mutual, full, alone.
+fn figures(cells: &[Cell]) -> Vec<Figure> {
+    let Some(cell) = cells.iter().find(|cell| cell.at_once == 1 && cell.case == "TLS 1.3 P-256 mutual full") else {
+        return Vec::new();
+    };
+    let mut figures = vec![
+        Figure { name: "p50", value: cell.p50 / 1e3, unit: "ms", at_most: None },
+        Figure { name: "client CPU", value: cell.client_cpu / 1e3, unit: "ms", at_most: None },
+    ];
+    figures.extend(cell.cpu_ratio.map(|value| Figure {
+        name: "client CPU / (rustls in memory + plain)",
+        value,
+        unit: "x",
+        at_most: Some(1.3),
+    }));
+    figures.extend(cell.p50_ratio.map(|value| Figure { name: "p50 / raw tokio-rustls", value, unit: "x", at_most: Some(1.05) }));
+    figures.extend(cell.raw_cpu_ratio.map(|value| Figure {
+        name: "client CPU / raw tokio-rustls",
+        value,
+        unit: "x",
+        at_most: None,
+    }));
+    figures
+}
+
+fn broker(case: &Case, authority: &Authority) -> BrokerSpec {
+    match case.security {
+        Security::Plain => BrokerSpec::plain(),
+        Security::ServerTls => BrokerSpec::server_tls(authority.server.clone()),
+        Security::MutualTls => BrokerSpec::mutual_tls(authority.server.clone(), authority.root_pem.clone(), Vec::new()),
+    }
+}
+
+static ONLY_12: [&SupportedProtocolVersion; 1] = [&rustls::version::TLS12];
+static ONLY_13: [&SupportedProtocolVersion; 1] = [&rustls::version::TLS13];
+
+fn versions(case: &Case) -> &'static [&'static SupportedProtocolVersion] {
+    match case.version {
+        TlsVersions::Only12 => &ONLY_12,
+        TlsVersions::Only13 => &ONLY_13,
+        TlsVersions::Both => rustls::ALL_VERSIONS,
+    }
+}
+
+/// Says so when a handshake was not of the case's kind: its time would belong to another row.
+fn expected(case: &Case, kind: Option<HandshakeKind>) -> Result<(), String> {
+    let wanted = match (case.security, case.resumed) {
+        (Security::Plain, _) => None,
+        (_, false) => Some(HandshakeKind::Full),
+        (_, true) => Some(HandshakeKind::Resumed),
+    };
+    if kind == wanted { Ok(()) } else { Err(format!("a handshake was {kind:?} and not {wanted:?}")) }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::broker::Choice;
+
+    #[test]
+    fn every_kind_is_measured_and_compared() {
+        let world = Arc::new(World::open(&Choice::Auto).unwrap());
+        let folder = tempfile::tempdir().unwrap();
+        let svg = folder.path().join("chart.svg");
+        let measured = measure(&world, 2, Some(&svg)).unwrap();
+        world.close();
+        let (table, json) = measured.more.as_ref().unwrap();
+        let cells: Vec<Cell> = serde_json::from_value(json.clone()).unwrap();
+        // Plain and eight kinds of P-256 at least, each by itself, by eight and by sixty-four.
+        assert!(cells.len() >= 9 * 3 && cells.len() % 3 == 0, "{table}");
+        assert_eq!(table.lines().count(), cells.len() + 1);
+        for cell in &cells {
+            assert!(cell.n >= u64::from(cell.at_once) && cell.p50 > 0.0 && cell.p50 <= cell.p99, "{cell:?}");
+            assert_eq!((cell.p50_ratio.is_some(), cell.cpu_ratio.is_some()), (cell.at_once == 1, cell.case != "plain"), "{cell:?}");
+        }
+        assert!(std::fs::read_to_string(svg).unwrap().contains("TLS 1.3 P-256 mutual full"));
+        let file = folder.path().join("baseline.json");
+        let document =
+            |measured: &Measured| serde_json::json!({ "version": 1, "build": super::super::BUILD, "measured": [measured.json()] });
+        std::fs::write(&file, document(&measured).to_string()).unwrap();
+        assert_eq!(Baseline::read(&file).unwrap().regressions(json), Vec::<String>::new());
+    }
+}
