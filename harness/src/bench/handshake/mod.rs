@@ -137,33 +137,3 @@ fn expected(case: &Case, kind: Option<HandshakeKind>) -> Result<(), String> {
     };
     if kind == wanted { Ok(()) } else { Err(format!("a handshake was {kind:?} and not {wanted:?}")) }
 }
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-    use crate::broker::Choice;
-
-    #[test]
-    fn every_kind_is_measured_and_compared() {
-        let world = Arc::new(World::open(&Choice::Auto).unwrap());
-        let folder = tempfile::tempdir().unwrap();
-        let svg = folder.path().join("chart.svg");
-        let measured = measure(&world, 2, Some(&svg)).unwrap();
-        world.close();
-        let (table, json) = measured.more.as_ref().unwrap();
-        let cells: Vec<Cell> = serde_json::from_value(json.clone()).unwrap();
-        // Plain and eight kinds of P-256 at least, each by itself, by eight and by sixty-four.
-        assert!(cells.len() >= 9 * 3 && cells.len() % 3 == 0, "{table}");
-        assert_eq!(table.lines().count(), cells.len() + 1);
-        for cell in &cells {
-            assert!(cell.n >= u64::from(cell.at_once) && cell.p50 > 0.0 && cell.p50 <= cell.p99, "{cell:?}");
-            assert_eq!((cell.p50_ratio.is_some(), cell.cpu_ratio.is_some()), (cell.at_once == 1, cell.case != "plain"), "{cell:?}");
-        }
-        assert!(std::fs::read_to_string(svg).unwrap().contains("TLS 1.3 P-256 mutual full"));
-        let file = folder.path().join("baseline.json");
-        let document =
-            |measured: &Measured| serde_json::json!({ "version": 1, "build": super::super::BUILD, "measured": [measured.json()] });
-        std::fs::write(&file, document(&measured).to_string()).unwrap();
-        assert_eq!(Baseline::read(&file).unwrap().regressions(json), Vec::<String>::new());
-    }
-}

@@ -15,7 +15,22 @@ pub(super) const NOISE: f64 = 1.25;
 pub(super) fn table(cells: &[Cell]) -> String {
     let mut text = format!(
         "{:<28}{:>5}{:>7}{:>9}{:>9}{:>9}{:>7}{:>6}{:>8}{:>9}{:>8}{:>8}{:>8}{:>7}{:>7}{:>9}",
-        "us", "once", "n", "p50", "p95", "p99", "setup", "TCP", "TLS", "CONNACK", "client", "broker", "conn/s", "/limit", "/raw", "CPU/raw"
+        "us",
+        "once",
+        "n",
+        "p50",
+        "p95",
+        "p99",
+        "setup",
+        "TCP",
+        "TLS",
+        "CONNACK",
+        "client",
+        "broker",
+        "conn/s",
+        "/limit",
+        "/raw",
+        "CPU/raw"
     );
     let ratio = |ratio: Option<f64>| ratio.map_or("-".to_owned(), |ratio| format!("{ratio:.2}"));
     for cell in cells {
