@@ -67,10 +67,6 @@ start_docker() {
     die "dockerd does not start"
 }
 
-podman_here() {
-    CONTAINERS_CONF="$dir/containers.conf" podman --root "$dir/podman" --runroot "$dir/podman-run" --network-config-dir "$dir/podman-net" "$@"
-}
-
 start_podman() {
     mkdir -p "$dir"
     # Podman asks for more files and processes than a container without CAP_SYS_RESOURCE may have, and crun refuses hybrid cgroups.

@@ -26,12 +26,19 @@ pub const STOP_PATIENCE: Duration = Duration::from_secs(1);
 /// How long the reaper tries to remove a directory that a dying process may still be writing to.
 const REMOVE_PATIENCE: Duration = Duration::from_secs(2);
 
+/// How long the end of this process may wait until the reaper has removed containers.
+const CONTAINERS_PATIENCE: Duration = Duration::from_secs(20);
+
+/// Whether containers were ever on the reaper's list.
+static CONTAINERS: AtomicBool = AtomicBool::new(false);
 /// Whether this program answers hidden roles, so that re-executing it is safe.
 static ANSWERS: AtomicBool = AtomicBool::new(false);
 
 /// Answers the hidden roles (`__reaper`, `__mosquitto`), and in them never returns. The first call in `main` of every program that
 /// wants a reaper or the bundled broker.
 pub fn answer_hidden_roles() {
+    #[cfg(feature = "container")]
+    crate::broker::container::engine::name_engine();
     let mut arguments = std::env::args_os().skip(1);
     let role = arguments.next();
     match role.as_ref().and_then(|r| r.to_str()) {
@@ -66,11 +73,12 @@ pub fn reaper_runs() -> bool {
 }
 
 /// Ends the reaper in order, once nothing is left to clean up. Optional, last thing in `main`: without it the reaper ends by itself
-/// a moment after this process. Waits at most a second.
+/// a moment after this process. Waits at most a second, or 20 s where there were containers.
 pub fn finish() {
     let Some(Some(mut reaper)) = reaper_slot().replace(None) else { return };
     drop(reaper.stdin.take());
-    let until = Instant::now() + STOP_PATIENCE;
+    let patience = if CONTAINERS.load(Ordering::SeqCst) { CONTAINERS_PATIENCE } else { STOP_PATIENCE };
+    let until = Instant::now() + patience;
     while Instant::now() < until && matches!(reaper.try_wait(), Ok(None)) {
         std::thread::sleep(Duration::from_millis(1));
     }
@@ -114,10 +122,31 @@ fn tell(line: &str) -> bool {
     reaper.stdin.as_mut().is_some_and(|pipe| writeln!(pipe, "{line}").is_ok())
 }
 
+/// A container of this name, which nobody else has, is about to be made; the reaper removes it if this process cannot.
+#[cfg(feature = "container")]
+pub(crate) fn expect_container(name: &str) {
+    CONTAINERS.store(true, Ordering::SeqCst);
+    tell(&format!("+container {name}"));
+}
+
+/// It was made.
+#[cfg(feature = "container")]
+pub(crate) fn container_is_made(name: &str) {
+    tell(&format!("=container {name}"));
+}
+
+/// It was removed.
+#[cfg(feature = "container")]
+pub(crate) fn container_is_gone(name: &str) {
+    tell(&format!("-container {name}"));
+}
+
 /// The reaper: reads what there is to clean up until the pipe ends, then cleans up.
 fn reap(lines: impl BufRead) {
     let mut children = BTreeMap::new();
     let mut directories = Vec::new();
+    // By name, whether it was made for sure.
+    let mut containers = BTreeMap::new();
     for line in lines.lines().map_while(Result::ok) {
         match line.split_once(' ') {
             Some(("+child", rest)) => {
@@ -126,6 +155,9 @@ fn reap(lines: impl BufRead) {
                 }
             }
             Some(("-child", pid)) => drop(children.remove(pid)),
+            Some(("+container", name)) => drop(containers.insert(name.to_owned(), false)),
+            Some(("=container", name)) => drop(containers.insert(name.to_owned(), true)),
+            Some(("-container", name)) => drop(containers.remove(name)),
             Some(("+dir", path)) => directories.push(path.to_owned()),
             Some(("-dir", path)) => directories.retain(|d| d != path),
             _ => {}
@@ -145,10 +177,14 @@ fn reap(lines: impl BufRead) {
             std::thread::sleep(Duration::from_millis(5));
         }
     }
+    #[cfg(feature = "container")]
+    if !containers.is_empty() {
+        crate::broker::container::engine::remove_now(containers.into_iter().collect());
+    }
 }
 
 /// When a process began, in words that stay the same for its whole life; none when it is gone.
-fn began_at(pid: u32) -> Option<String> {
+pub(crate) fn began_at(pid: u32) -> Option<String> {
     #[cfg(target_os = "linux")]
     {
         let stat = std::fs::read_to_string(format!("/proc/{pid}/stat")).ok()?;

@@ -20,6 +20,9 @@ pub enum WorldError {
     /// No authority.
     #[error("could not make the certificates of the testbed: {0}")]
     Pki(#[from] PkiError),
+    /// No broker of the kind that was chosen.
+    #[error("could not have a broker: {0}")]
+    Broker(#[from] BrokerError),
 }
 
 /// How long `close` waits for brokers to end.
@@ -60,11 +63,12 @@ impl World {
     /// Makes a runtime and an authority. Brokers start when the first trial wants one.
     ///
     /// # Errors
-    /// When the system gives no threads or no randomness.
+    /// When the system gives no threads or no randomness, or when containers were chosen and there can be none.
     pub fn open(choice: &Choice) -> Result<World, WorldError> {
         // One provider for whoever asks rustls for the process's own; somebody else's choice stands.
         let _ = rustls::crypto::ring::default_provider().install_default();
         let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build()?;
+        runtime.block_on(choice.prepare())?;
         let pki = Arc::new(Pki::new(wall_unix())?);
         let tap_password = random_word()?;
         let http = reqwest::Client::builder().no_proxy().pool_max_idle_per_host(0).redirect(reqwest::redirect::Policy::none());

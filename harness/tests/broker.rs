@@ -1,4 +1,5 @@
-//! Each broker does what the scenarios count on: the same trials against an installed Mosquitto and the bundled one.
+//! Each broker does what the scenarios count on: the same trials against an installed Mosquitto, the bundled one, and, with the feature
+//! `container`, one in a container.
 //!
 //! `HARNESS_CI=1` makes a broker that is not there a failure; otherwise its trials are listed as ignored.
 #![expect(clippy::unwrap_used, reason = "a trial's panic is its verdict")]
@@ -17,7 +18,6 @@ use rumqttc::v5::mqttbytes::v5::{ConnectReturnCode, Packet};
 use rumqttc::v5::{AsyncClient, ConnectionError, EventLoop, MqttOptions};
 use std::future::Future;
 use std::io::{BufRead, BufReader};
-use std::path::Path;
 use std::pin::Pin;
 use std::process::{Command, ExitCode, Stdio};
 use std::time::{Duration, Instant};
@@ -58,14 +58,21 @@ fn main() -> ExitCode {
         dropped_nothing_is_left,
         killed_the_harness_leaves_nothing,
     ];
+    let of_containers = scenes![
+        what_a_dead_harness_left_is_removed_by_the_next,
+        an_image_that_is_not_there_is_not_pulled,
+        it_listens_on_loopback_alone,
+    ];
     let must = std::env::var_os("HARNESS_CI").is_some();
     let mut trials = Vec::new();
-    for choice in [Choice::Process, Choice::Bundled] {
+    let choices = [Choice::Process, Choice::Bundled, Choice::Container(None)];
+    for choice in choices.into_iter().filter(|choice| cfg!(feature = "container") || *choice != Choice::Container(None)) {
         let absent = run(choice.start(BrokerSpec::plain())).err();
         if let Some(why) = &absent {
             eprintln!("{choice}: {why}");
         }
-        for (name, scene) in scenes {
+        let more = if choice == Choice::Container(None) { &of_containers[..] } else { &[] };
+        for &(name, scene) in scenes.iter().chain(more) {
             let choice = choice.clone();
             let trial = Trial::test(format!("{choice}::{name}"), move || {
                 let done = std::panic::catch_unwind(|| run(scene(choice)));
@@ -397,19 +404,43 @@ async fn a_bad_file_is_said_in_the_brokers_own_words(choice: Choice) {
 async fn dropped_nothing_is_left(choice: Choice) {
     let mut broker = start(&choice, BrokerSpec { storage: Storage::EachChange, ..BrokerSpec::plain() }).await;
     let address = broker.endpoint().address;
-    let files = files_of(&*broker);
-    assert!(Path::new(&files).is_dir());
+    let port = address.port();
+    assert_eq!(left_of(&choice, port).len(), 1);
     broker.start().await.unwrap();
     drop(broker);
-    assert!(!Path::new(&files).exists());
-    gone(&files, || std::net::TcpStream::connect(address).is_err()).await;
+    gone("the broker", || std::net::TcpStream::connect(address).is_err()).await;
+    gone("what it needed", || left_of(&choice, port).is_empty()).await;
 }
 
-/// The directory of a broker's files, which it names in its log.
-fn files_of(broker: &dyn Broker) -> String {
-    let tail = broker.log().tail();
-    let conf = tail.iter().find_map(|l| l.strip_prefix("Config loaded from ")).expect("the log names the configuration");
-    conf.trim_end_matches('.').trim_end_matches("/mosquitto.conf").to_owned()
+/// What there is of the broker on this port: its folder, or its container.
+fn left_of(choice: &Choice, port: u16) -> Vec<String> {
+    if let Choice::Container(_) = choice {
+        return containers(port);
+    }
+    let listener = format!("listener {port} 127.0.0.1");
+    let folders = std::fs::read_dir(std::env::temp_dir()).unwrap().map(|entry| entry.unwrap().path());
+    let ours =
+        folders.filter(|folder| folder.file_name().is_some_and(|name| name.to_string_lossy().starts_with("harness-broker-")));
+    let conf = |folder: &std::path::PathBuf| std::fs::read_to_string(folder.join("mosquitto.conf")).unwrap_or_default();
+    ours.filter(|folder| conf(folder).contains(&listener)).map(|folder| folder.display().to_string()).collect()
+}
+
+/// The containers made for this port, running or not, as the engine's own client tells.
+fn containers(port: u16) -> Vec<String> {
+    let docker = |arguments: &[&str]| {
+        let told = Command::new("docker").args(arguments).output().unwrap();
+        // One that goes meanwhile is an error among answers.
+        String::from_utf8(told.stdout).unwrap().lines().map(str::to_owned).collect::<Vec<_>>()
+    };
+    let ours = docker(&["ps", "--all", "--quiet", "--filter", "label=harness.owner"]);
+    if ours.is_empty() {
+        return ours;
+    }
+    let mut inspect = vec!["inspect", "--format", "{{.Id}} {{json .HostConfig.PortBindings}}"];
+    inspect.extend(ours.iter().map(String::as_str));
+    let bound = docker(&inspect);
+    let port = format!("\"HostPort\":\"{port}\"");
+    bound.iter().filter(|line| line.contains(&port)).map(|line| line.split(' ').next().unwrap().to_owned()).collect()
 }
 
 async fn gone(what: &str, condition: impl Fn() -> bool) {
@@ -424,7 +455,7 @@ async fn gone(what: &str, condition: impl Fn() -> bool) {
 async fn victim(choice: Choice) {
     let brokers = [start(&choice, BrokerSpec::plain()).await, start(&choice, BrokerSpec::plain()).await];
     for broker in &brokers {
-        println!("{} {}", broker.endpoint().address, files_of(&**broker));
+        println!("{}", broker.endpoint().address);
     }
     tokio::time::sleep(6 * PATIENCE).await;
 }
@@ -432,18 +463,62 @@ async fn victim(choice: Choice) {
 async fn killed_the_harness_leaves_nothing(choice: Choice) {
     let mut harness = Command::new(std::env::current_exe().unwrap());
     let mut harness = harness.args([VICTIM, &choice.to_string()]).stdout(Stdio::piped()).spawn().unwrap();
-    let lines: Vec<_> = BufReader::new(harness.stdout.take().unwrap()).lines().take(2).map(Result::unwrap).collect();
-    let left: Vec<_> = lines.iter().map(|l| l.split_once(' ').unwrap()).collect();
+    let lines = BufReader::new(harness.stdout.take().unwrap()).lines().take(2).map(Result::unwrap);
+    let left: Vec<std::net::SocketAddr> = lines.map(|line| line.parse().unwrap()).collect();
     assert_eq!(left.len(), 2, "the victim did not start");
-    for (address, files) in &left {
-        assert!(std::net::TcpStream::connect(address).is_ok() && Path::new(files).is_dir());
+    for address in &left {
+        assert!(std::net::TcpStream::connect(address).is_ok() && left_of(&choice, address.port()).len() == 1);
     }
     harness.kill().unwrap();
     harness.wait().unwrap();
-    for (address, files) in left {
-        gone(address, || std::net::TcpStream::connect(address).is_err()).await;
-        gone(files, || !Path::new(files).exists()).await;
+    for address in left {
+        gone("the broker", || std::net::TcpStream::connect(address).is_err()).await;
+        gone("what it needed", || left_of(&choice, address.port()).is_empty()).await;
     }
+}
+
+async fn what_a_dead_harness_left_is_removed_by_the_next(choice: Choice) {
+    let harness = || {
+        let mut harness = Command::new(std::env::current_exe().unwrap());
+        let mut harness = harness.args([VICTIM, &choice.to_string()]).stdout(Stdio::piped()).spawn().unwrap();
+        let lines = BufReader::new(harness.stdout.take().unwrap()).lines().take(2).map(Result::unwrap);
+        let addresses: Vec<std::net::SocketAddr> = lines.map(|line| line.parse().unwrap()).collect();
+        (harness, addresses)
+    };
+    let left = |addresses: &[std::net::SocketAddr]| addresses.iter().map(|a| left_of(&choice, a.port()).len()).sum::<usize>();
+    let (mut first, of_first) = harness();
+    // The reaper first, or it would do what it is for.
+    let mut reapers = Command::new("pgrep");
+    let reaper = reapers.args(["-P", &first.id().to_string(), "-f", "__reaper"]).output().unwrap();
+    let reaper = String::from_utf8(reaper.stdout).unwrap().trim().to_owned();
+    assert!(Command::new("kill").args(["-KILL", &reaper]).status().unwrap().success());
+    first.kill().unwrap();
+    first.wait().unwrap();
+    assert_eq!(left(&of_first), 2);
+    let (mut second, of_second) = harness();
+    assert_eq!((left(&of_first), left(&of_second)), (0, 2), "the dead one's are removed, the living one's are not");
+    second.kill().unwrap();
+    second.wait().unwrap();
+    gone("what the second needed", || left(&of_second) == 0).await;
+}
+
+async fn an_image_that_is_not_there_is_not_pulled(_: Choice) {
+    let began = Instant::now();
+    let absent = Choice::Container(Some("localhost/no-such-image:1".into()));
+    let error = absent.start(BrokerSpec::plain()).await.unwrap_err().to_string();
+    assert!(error.contains("has no image localhost/no-such-image:1") && error.contains("HARNESS_PULL=missing"), "{error}");
+    assert!(began.elapsed() < Duration::from_secs(5));
+    assert_eq!(absent.prepare().await.unwrap_err().to_string(), error);
+}
+
+async fn it_listens_on_loopback_alone(choice: Choice) {
+    let broker = start(&choice, BrokerSpec::plain()).await;
+    let port = broker.endpoint().address.port();
+    let ports = ["inspect", "--format", "{{json .NetworkSettings.Ports}}", &left_of(&choice, port)[0]];
+    let ports = Command::new("docker").args(ports).output().unwrap();
+    let ports: serde_json::Value = serde_json::from_slice(&ports.stdout).unwrap();
+    let open: Vec<_> = ports.as_object().unwrap().values().filter_map(|bound| bound.as_array()).flatten().collect();
+    assert_eq!(open, [&serde_json::json!({ "HostIp": "127.0.0.1", "HostPort": port.to_string() })], "{ports}");
 }
 
 async fn auto_says_which_and_why() {
@@ -451,7 +526,9 @@ async fn auto_says_which_and_why() {
     let Backend { name, version, .. } = broker.backend();
     assert!(said.starts_with(&format!("broker: {name} mosquitto {version}")) && !said.contains('\n'), "{said}");
     assert!(version.starts_with("2."), "{version}");
-    assert_eq!(said.contains("(not process: "), *name == "bundled", "{said}");
+    assert_eq!(said.contains("not process: "), *name == "bundled", "{said}");
+    let container_comes_first = cfg!(feature = "container") && *name != "container";
+    assert_eq!(said.contains("(not container: "), container_comes_first, "{said}");
     let external: Choice = format!("external:{}", broker.endpoint().address).parse().unwrap();
     let Started { broker: mut same, said } = external.start(BrokerSpec::plain()).await.unwrap();
     assert_eq!(said, format!("broker: external broker at {}", broker.endpoint().address));

@@ -5,7 +5,6 @@ use base64::prelude::{BASE64_STANDARD, Engine};
 use device_core::config::{Security, TlsVersions};
 use device_core::secret::Secret;
 use sha2::{Digest, Sha512};
-use std::path::Path;
 use std::sync::atomic::{AtomicU64, Ordering};
 
 /// A user with a password.
@@ -44,6 +43,18 @@ pub enum Storage {
     /// Every change, at the end of the turn of its loop in which it was made. A kill loses what came in the turn that was not stored
     /// yet, though it may have been acknowledged; a turn with a change costs a write and an fsync of the whole store (5 ms here).
     EachChange,
+}
+
+/// Where a broker lives, as it sees it itself.
+pub(super) struct Place {
+    /// The folder that its files are written to.
+    pub files: String,
+    /// The folder that it stores in.
+    pub store: String,
+    /// Port and address.
+    pub listener: String,
+    /// Whether it stays root. Otherwise a root becomes the user `mosquitto` before the key is read.
+    pub stay_root: bool,
 }
 
 /// What a broker is to be. One listener, on loopback, on a port of its own.
@@ -117,17 +128,16 @@ impl BrokerSpec {
         None
     }
 
-    /// The files of this broker by name, `mosquitto.conf` among them. Its paths are in `home`, where they are to be written.
-    pub(super) fn files(&self, home: &Path, port: u16, root: bool) -> Vec<(&'static str, String)> {
+    /// The files of this broker by name, `mosquitto.conf` among them.
+    pub(super) fn files(&self, place: &Place) -> Vec<(&'static str, String)> {
         let mut files = Vec::new();
         let mut conf = String::new();
         let mut say = |line: String| {
             conf.push_str(&line);
             conf.push('\n');
         };
-        let path = |name: &str| home.join(name).display().to_string();
-        if root {
-            // Otherwise root becomes the user `mosquitto` before the key is read.
+        let path = |name: &str| format!("{}/{name}", place.files);
+        if place.stay_root {
             say("user root".into());
         }
         for line in ["log_dest stderr", "log_type all", "connection_messages true", "log_timestamp false", "set_tcp_nodelay true"] {
@@ -141,7 +151,7 @@ impl BrokerSpec {
             Storage::None => say("persistence false".into()),
             Storage::OnStop | Storage::EachChange => {
                 say("persistence true".into());
-                say(format!("persistence_location {}/", home.display()));
+                say(format!("persistence_location {}/", place.store));
                 let each = self.storage == Storage::EachChange;
                 say(format!("autosave_interval {}", u8::from(each)));
                 say(format!("autosave_on_changes {each}"));
@@ -162,7 +172,7 @@ impl BrokerSpec {
         }
         let mutual = self.security == Security::MutualTls;
         say(format!("allow_anonymous {}", self.users.is_empty() && !mutual));
-        say(format!("listener {port} 127.0.0.1"));
+        say(format!("listener {}", place.listener));
         if self.security != Security::Plain {
             if let Some(server) = &self.server {
                 say(format!("certfile {}", file("server.crt", server.chain_pem.clone())));
@@ -226,8 +236,12 @@ mod tests {
         Identity { chain_pem: "CHAIN".into(), key_pem: Secret::new("KEY") }
     }
 
+    fn home(stay_root: bool) -> Place {
+        Place { files: "/home".into(), store: "/home".into(), listener: "4711 127.0.0.1".into(), stay_root }
+    }
+
     fn conf(spec: &BrokerSpec, root: bool) -> String {
-        let files = spec.files(Path::new("/home"), 4711, root);
+        let files = spec.files(&home(root));
         files.into_iter().find(|(name, _)| *name == "mosquitto.conf").unwrap().1
     }
 
@@ -257,7 +271,7 @@ mod tests {
         assert!(!conf(&spec, false).contains("user root"));
         spec.users.push(User { name: "alice".into(), password: Secret::new("correct horse") });
         assert!(conf(&spec, false).contains("allow_anonymous false"));
-        let files = spec.files(Path::new("/home"), 1, false);
+        let files = spec.files(&home(false));
         let passwords = &files.iter().find(|(name, _)| *name == "passwords").unwrap().1;
         assert!(passwords.starts_with("alice:$6$") && !passwords.contains("horse"), "{passwords}");
     }

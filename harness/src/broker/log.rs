@@ -138,7 +138,7 @@ impl Log {
     }
 
     /// Its process has ended.
-    fn ended(&self) {
+    pub(super) fn ended(&self) {
         self.life.send_modify(|life| *life = if *life == Life::Serves { Life::Died } else { Life::Stillborn });
     }
 
@@ -161,21 +161,43 @@ impl Log {
     /// Reads lines until the stream ends, and the broker with it.
     pub(super) async fn read(&self, mut from: impl AsyncRead + Unpin) {
         let mut chunk = [0; 4096];
-        let mut line = Vec::new();
+        let mut lines = Cutter::new(self);
         while let Ok(n @ 1..) = from.read(&mut chunk).await {
-            for &byte in &chunk[..n] {
-                if byte == b'\n' {
-                    self.say(String::from_utf8_lossy(&line).trim_end_matches('\r'));
-                    line.clear();
-                } else if line.len() < LINE_MAX {
-                    line.push(byte);
-                }
+            lines.take(&chunk[..n]);
+        }
+        drop(lines);
+        self.ended();
+    }
+}
+
+/// Cuts a stream of bytes into lines of a log. Dropped: what is left is a line.
+pub(super) struct Cutter<'a> {
+    log: &'a Log,
+    line: Vec<u8>,
+}
+
+impl<'a> Cutter<'a> {
+    pub(super) fn new(log: &'a Log) -> Self {
+        Cutter { log, line: Vec::new() }
+    }
+
+    pub(super) fn take(&mut self, bytes: &[u8]) {
+        for &byte in bytes {
+            if byte == b'\n' {
+                self.log.say(String::from_utf8_lossy(&self.line).trim_end_matches('\r'));
+                self.line.clear();
+            } else if self.line.len() < LINE_MAX {
+                self.line.push(byte);
             }
         }
-        if !line.is_empty() {
-            self.say(&String::from_utf8_lossy(&line));
+    }
+}
+
+impl Drop for Cutter<'_> {
+    fn drop(&mut self) {
+        if !self.line.is_empty() {
+            self.log.say(&String::from_utf8_lossy(&self.line));
         }
-        self.ended();
     }
 }
 

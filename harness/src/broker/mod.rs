@@ -5,6 +5,8 @@
 
 pub mod bundled;
 mod conf;
+#[cfg(feature = "container")]
+pub mod container;
 pub mod external;
 pub mod log;
 mod mosquitto;
@@ -42,11 +44,11 @@ impl BrokerError {
 /// Which broker serves: for headers and reports.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Backend {
-    /// `process`, `bundled` or `external`.
+    /// `container`, `process`, `bundled` or `external`.
     pub name: &'static str,
     /// Its version, such as `2.0.11`; `unknown` for an external one.
     pub version: String,
-    /// Where it is: a path, an address, or nothing.
+    /// Where it is: an image and an engine, a path, an address, or nothing.
     pub place: String,
 }
 
@@ -95,12 +97,14 @@ pub trait Broker: Send + Sync + fmt::Debug {
     async fn kill(&mut self) -> Result<(), BrokerError>;
 }
 
-/// Which broker to use, as the user says it: `auto`, `process`, `bundled` or `external:HOST:PORT`.
+/// Which broker to use, as the user says it: `auto`, `container`, `container:IMAGE`, `process`, `bundled` or `external:HOST:PORT`.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub enum Choice {
-    /// The first that works of `process` and `bundled`.
+    /// The first that works of `container` (where this program was built with it), `process` and `bundled`.
     #[default]
     Auto,
+    /// Mosquitto in a container: from this image, or from `$HARNESS_MOSQUITTO_IMAGE`, or from the one that this program was tested with.
+    Container(Option<String>),
     /// An installed Mosquitto.
     Process,
     /// The Mosquitto built into this program.
@@ -113,12 +117,23 @@ impl FromStr for Choice {
     type Err = BrokerError;
 
     fn from_str(text: &str) -> Result<Self, BrokerError> {
-        const HELP: &str = "say auto, process, bundled or external:HOST:PORT";
+        const HELP: &str = "say auto, container, container:IMAGE, process, bundled or external:HOST:PORT";
+        let container = |image: Option<&str>| match image {
+            #[cfg(not(feature = "container"))]
+            _ => Err(left_out()),
+            #[cfg(feature = "container")]
+            Some(image) if image.is_empty() || image.contains(char::is_whitespace) => {
+                Err(BrokerError::new(format!("\"{image}\" is not an image"), HELP))
+            }
+            #[cfg(feature = "container")]
+            image => Ok(Choice::Container(image.map(str::to_owned))),
+        };
         match text {
             "auto" => Ok(Choice::Auto),
             "process" => Ok(Choice::Process),
             "bundled" => Ok(Choice::Bundled),
-            "container" => Err(BrokerError::new("a broker in a container is not built yet", HELP)),
+            "container" => container(None),
+            _ if text.starts_with("container:") => container(text.strip_prefix("container:")),
             _ => match text.strip_prefix("external:").map(|address| (address, address.rsplit_once(':'))) {
                 Some((address, Some((host, port)))) if !host.is_empty() && port.parse::<u16>().is_ok_and(|p| p > 0) => {
                     Ok(Choice::External(address.to_owned()))
@@ -134,6 +149,8 @@ impl fmt::Display for Choice {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Choice::Auto => f.write_str("auto"),
+            Choice::Container(None) => f.write_str("container"),
+            Choice::Container(Some(image)) => write!(f, "container:{image}"),
             Choice::Process => f.write_str("process"),
             Choice::Bundled => f.write_str("bundled"),
             Choice::External(address) => write!(f, "external:{address}"),
@@ -151,44 +168,83 @@ pub struct Started {
 }
 
 impl Choice {
+    /// Sees to what may take long (an engine's first answer, a pull) before the first broker is wanted. `auto` finds nothing wrong.
+    ///
+    /// # Errors
+    /// When a container was chosen, and no engine answers or it has no such image.
+    pub async fn prepare(&self) -> Result<(), BrokerError> {
+        match self {
+            #[cfg(feature = "container")]
+            Choice::Container(image) => container::prepare(image.as_deref()).await,
+            #[cfg(feature = "container")]
+            Choice::Auto => {
+                // Why it does not work is said when a broker starts.
+                let _ = container::prepare(None).await;
+                Ok(())
+            }
+            _ => Ok(()),
+        }
+    }
+
     /// Starts a broker of this kind. `auto` takes the first that works; any other fails rather than falls back.
     ///
     /// # Errors
     /// When the one chosen, or each of `auto`'s, does not work; the error says why for each.
     pub async fn start(&self, spec: BrokerSpec) -> Result<Started, BrokerError> {
-        let broker: Box<dyn Broker> = match self {
+        if *self != Choice::Auto {
+            return Ok(Started::new(self.start_one(spec).await?, &[]));
+        }
+        let mut not: Vec<(Choice, BrokerError)> = Vec::new();
+        for choice in Choice::OF_AUTO {
+            match choice.start_one(spec.clone()).await {
+                Ok(broker) => return Ok(Started::new(broker, &not)),
+                Err(why) => not.push((choice.clone(), why)),
+            }
+        }
+        let what: Vec<_> = not.iter().map(|(choice, why)| format!("{choice}: {}", why.what)).collect();
+        let help: Vec<_> = not.iter().map(|(_, why)| why.help.as_str()).collect();
+        Err(BrokerError::new(format!("no broker works: {}", what.join("; ")), help.join(", or ")))
+    }
+
+    /// What `auto` tries, in this order.
+    #[cfg(feature = "container")]
+    const OF_AUTO: &[Choice] = &[Choice::Container(None), Choice::Process, Choice::Bundled];
+    /// What `auto` tries, in this order.
+    #[cfg(not(feature = "container"))]
+    const OF_AUTO: &[Choice] = &[Choice::Process, Choice::Bundled];
+
+    async fn start_one(&self, spec: BrokerSpec) -> Result<Box<dyn Broker>, BrokerError> {
+        Ok(match self {
+            #[cfg(feature = "container")]
+            Choice::Container(image) => Box::new(container::start(spec, image.as_deref()).await?),
             Choice::Process => Box::new(process::start(spec).await?),
             Choice::Bundled => Box::new(bundled::start(spec).await?),
             Choice::External(address) => Box::new(external::External::find(address).await?),
-            Choice::Auto => {
-                let why_not_process = match process::start(spec.clone()).await {
-                    Ok(broker) => return Ok(Started::new(Box::new(broker), None)),
-                    Err(e) => e,
-                };
-                let why_not_bundled = match bundled::start(spec).await {
-                    Ok(broker) => return Ok(Started::new(Box::new(broker), Some(&why_not_process))),
-                    Err(e) => e,
-                };
-                return Err(BrokerError::new(
-                    format!("no broker works: process: {}; bundled: {}", why_not_process.what, why_not_bundled.what),
-                    format!("{}, or {}", why_not_process.help, why_not_bundled.help),
-                ));
-            }
-        };
-        Ok(Started::new(broker, None))
+            #[cfg(not(feature = "container"))]
+            Choice::Container(_) => return Err(left_out()),
+            Choice::Auto => unreachable!("auto is several"),
+        })
     }
 }
 
 impl Started {
-    fn new(broker: Box<dyn Broker>, why_not_process: Option<&BrokerError>) -> Self {
+    fn new(broker: Box<dyn Broker>, not: &[(Choice, BrokerError)]) -> Self {
         let mut said = format!("broker: {}", broker.backend());
-        if let Some(why) = why_not_process {
-            // One line, whatever the broker said.
-            let why = why.what.split_whitespace().collect::<Vec<_>>().join(" ");
-            said.push_str(&format!(" (not process: {why})"));
+        if !not.is_empty() {
+            // One line, whatever the brokers said.
+            let why = |why: &BrokerError| why.what.split_whitespace().collect::<Vec<_>>().join(" ");
+            let reasons: Vec<_> = not.iter().map(|(choice, e)| format!("not {choice}: {}", why(e))).collect();
+            said.push_str(&format!(" ({})", reasons.join("; ")));
         }
         Started { broker, said }
     }
+}
+
+/// Containers are not in this program.
+#[cfg(not(feature = "container"))]
+fn left_out() -> BrokerError {
+    let help = "build it with the feature `container`: cargo run -p harness --features container -- …";
+    BrokerError::new("the broker in a container was left out of this program", help)
 }
 
 #[cfg(test)]
@@ -200,11 +256,26 @@ mod tests {
         for text in ["auto", "process", "bundled", "external:broker.local:8883", "external:[::1]:1883"] {
             assert_eq!(text.parse::<Choice>().unwrap().to_string(), text);
         }
-        assert_eq!(
-            "container".parse::<Choice>().unwrap_err().to_string(),
-            "a broker in a container is not built yet; say auto, process, bundled or external:HOST:PORT"
-        );
-        for wrong in ["", "Auto", "docker", "external", "external:", "external:host", "external::1883", "external:host:0"] {
+        for text in ["container", "container:eclipse-mosquitto:2.0.22", "container:localhost:5000/mosquitto@sha256:ab"] {
+            if cfg!(feature = "container") {
+                assert_eq!(text.parse::<Choice>().unwrap().to_string(), text);
+            } else {
+                let error = text.parse::<Choice>().unwrap_err().to_string();
+                assert!(error.contains("left out") && error.contains("--features container"), "{error}");
+            }
+        }
+        for wrong in [
+            "",
+            "container:",
+            "container:a b",
+            "Auto",
+            "docker",
+            "external",
+            "external:",
+            "external:host",
+            "external::1883",
+            "external:host:0",
+        ] {
             assert!(wrong.parse::<Choice>().is_err(), "{wrong}");
         }
     }

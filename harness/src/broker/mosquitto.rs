@@ -1,6 +1,6 @@
 //! Mosquitto as a child process of ours, whichever program it is: its files, its port, its start and its ends.
 
-use super::conf::BrokerSpec;
+use super::conf::{BrokerSpec, Place};
 use super::{Backend, Broker, BrokerError, Endpoint, Log};
 use crate::child::{Ends, Guarded, PrivateDir, is_root};
 use async_trait::async_trait;
@@ -18,7 +18,7 @@ use tokio::task::JoinHandle;
 /// How long Mosquitto may take to serve (it takes 5–65 ms when idle).
 pub const READY_WITHIN: Duration = Duration::from_secs(10);
 /// How many times the start is tried when somebody else took the port.
-const PORT_ATTEMPTS_MAX: u32 = 8;
+pub(super) const PORT_ATTEMPTS_MAX: u32 = 8;
 
 /// A program that is Mosquitto.
 #[derive(Clone, Debug)]
@@ -53,9 +53,7 @@ enum Failure {
 impl Mosquitto {
     /// Starts it for the first time, on a port that is free.
     pub(super) async fn launch(program: Program, spec: BrokerSpec) -> Result<Self, BrokerError> {
-        if let Some(fault) = spec.fault() {
-            return Err(BrokerError::new(format!("such a broker cannot be: {fault}"), "complete its specification"));
-        }
+        check(&spec)?;
         let help = "check that the directory for temporary files is there, writable and not full (TMPDIR)";
         let home =
             PrivateDir::new("broker").map_err(|e| BrokerError::new(format!("no place for the broker's files: {e}"), help))?;
@@ -70,38 +68,21 @@ impl Mosquitto {
             _hold: None,
         };
         for _ in 0..PORT_ATTEMPTS_MAX {
-            mosquitto._hold = mosquitto.choose_port().map_err(|e| {
-                BrokerError::new(format!("no free port on 127.0.0.1: {e}"), "end what holds thousands of ports, and try again")
-            })?;
+            (mosquitto.endpoint.address, mosquitto._hold) = choose_port()?;
             match mosquitto.start_once().await {
                 Ok(()) => return Ok(mosquitto),
                 Err(Failure::PortTaken) => {}
                 Err(Failure::Other(error)) => return Err(error),
             }
         }
-        Err(mosquitto.port_taken())
-    }
-
-    /// Takes a free port, and holds it where the system lets two sockets have one as long as only one listens (Linux): nobody else
-    /// is given it, also not while the broker is down.
-    fn choose_port(&mut self) -> io::Result<Option<TcpSocket>> {
-        let socket = TcpSocket::new_v4()?;
-        if cfg!(target_os = "linux") {
-            socket.set_reuseaddr(true)?;
-        }
-        socket.bind(SocketAddr::from((Ipv4Addr::LOCALHOST, 0)))?;
-        self.endpoint.address = socket.local_addr()?;
-        Ok(cfg!(target_os = "linux").then_some(socket))
-    }
-
-    fn port_taken(&self) -> BrokerError {
-        let port = self.endpoint.address.port();
-        BrokerError::new(format!("port {port} was taken by another program each time"), "see what takes ports on this machine")
+        Err(port_taken(mosquitto.endpoint.address))
     }
 
     async fn start_once(&mut self) -> Result<(), Failure> {
         let other = |what: String, help: &str| Failure::Other(BrokerError::new(what, help));
-        for (name, content) in self.spec.files(self.home.path(), self.endpoint.address.port(), is_root()) {
+        let home = self.home.path().display().to_string();
+        let listener = format!("{} 127.0.0.1", self.endpoint.address.port());
+        for (name, content) in self.spec.files(&Place { files: home.clone(), store: home, listener, stay_root: is_root() }) {
             let written = self.home.write(name, content.as_bytes());
             written.map_err(|e| other(format!("the broker's {name} cannot be written: {e}"), "make room for temporary files"))?;
         }
@@ -134,7 +115,7 @@ impl Mosquitto {
             }
             _ = &mut reading => {
                 let ended = child.gone().await.map_or_else(|e| e.to_string(), |status| status.to_string());
-                let said = self.last_words();
+                let said = last_words(&self.log);
                 if said.contains("Address already in use") {
                     return Err(Failure::PortTaken);
                 }
@@ -145,18 +126,10 @@ impl Mosquitto {
             }
             () = tokio::time::sleep(READY_WITHIN) => {
                 // Dropped here, the child is killed.
-                let said = self.last_words();
+                let said = last_words(&self.log);
                 let what = format!("the {} does not serve after {} s, saying: {said}", self.program.backend, READY_WITHIN.as_secs());
                 Err(other(what, "try again on a less busy machine"))
             }
-        }
-    }
-
-    /// The lines of this start, for an error's text.
-    fn last_words(&self) -> String {
-        match self.log.tail() {
-            tail if tail.is_empty() => "nothing".into(),
-            tail => tail.join(" | "),
         }
     }
 
@@ -168,8 +141,38 @@ impl Mosquitto {
     }
 }
 
+/// Takes a free port of 127.0.0.1, and holds it where the system lets two sockets have one as long as only one listens (Linux): nobody
+/// else is given it, also not while the broker is down.
+pub(super) fn choose_port() -> Result<(SocketAddr, Option<TcpSocket>), BrokerError> {
+    let choose = || {
+        let socket = TcpSocket::new_v4()?;
+        if cfg!(target_os = "linux") {
+            socket.set_reuseaddr(true)?;
+        }
+        socket.bind(SocketAddr::from((Ipv4Addr::LOCALHOST, 0)))?;
+        Ok((socket.local_addr()?, cfg!(target_os = "linux").then_some(socket)))
+    };
+    choose().map_err(|e: io::Error| {
+        BrokerError::new(format!("no free port on 127.0.0.1: {e}"), "end what holds thousands of ports, and try again")
+    })
+}
+
+/// Each attempt found the port taken.
+pub(super) fn port_taken(address: SocketAddr) -> BrokerError {
+    let what = format!("port {} was taken by another program each time", address.port());
+    BrokerError::new(what, "see what takes ports on this machine")
+}
+
+/// Refuses a specification that is not whole.
+pub(super) fn check(spec: &BrokerSpec) -> Result<(), BrokerError> {
+    match spec.fault() {
+        Some(fault) => Err(BrokerError::new(format!("such a broker cannot be: {fault}"), "complete its specification")),
+        None => Ok(()),
+    }
+}
+
 /// Waits for the line that says that all listeners are open.
-async fn until_running(lines: &mut Receiver<Arc<str>>) {
+pub(super) async fn until_running(lines: &mut Receiver<Arc<str>>) {
     loop {
         match lines.recv().await {
             Ok(line) if line.ends_with(" running") => return,
@@ -207,7 +210,7 @@ impl Broker for Mosquitto {
                 Err(Failure::Other(error)) => return Err(error),
             }
         }
-        Err(self.port_taken())
+        Err(port_taken(self.endpoint.address))
     }
 
     async fn stop(&mut self) -> Result<(), BrokerError> {
@@ -227,8 +230,16 @@ impl Broker for Mosquitto {
     }
 }
 
+/// The lines of the last start, for an error's text.
+pub(super) fn last_words(log: &Log) -> String {
+    match log.tail() {
+        tail if tail.is_empty() => "nothing".into(),
+        tail => tail.join(" | "),
+    }
+}
+
 /// Waits for the last words of a process that has ended, so that they are not said after its next start.
-async fn read_to_the_end(reading: JoinHandle<()>) {
+pub(super) async fn read_to_the_end(reading: JoinHandle<()>) {
     let abort = reading.abort_handle();
     if tokio::time::timeout(crate::child::STOP_PATIENCE, reading).await.is_err() {
         abort.abort();

@@ -62,7 +62,8 @@ enum Command {
 /// Options that choose a broker.
 #[derive(Clone, Debug, clap::Args)]
 struct BrokerOption {
-    /// Which broker: `auto` (the first of these that works), `process` (an installed Mosquitto; $MOSQUITTO_BIN names it), `bundled` (the
+    /// Which broker: `auto` (the first of these that works), `container` or `container:IMAGE` (Mosquitto in Docker or Podman,
+    /// where built with the feature `container`), `process` (an installed Mosquitto; $MOSQUITTO_BIN names it), `bundled` (the
     /// one cargo built) or `external:HOST:PORT`. One that is named is never replaced by another.
     #[arg(long, default_value = "auto", value_name = "BROKER", env = "HARNESS_BROKER")]
     broker: Choice,
