@@ -10,8 +10,9 @@ use tokio::time::Instant;
 pub const QUIET_BACKOFF: Duration = Duration::from_millis(5);
 /// How long the line has been quiet (wall clock) before the clock of a device with nothing to wait for jumps.
 pub const QUIET: Duration = Duration::from_millis(20);
-/// How long the line has been quiet (wall clock) before the clock of a device that a peer owes an answer jumps.
-pub const QUIET_ANSWER: Duration = Duration::from_millis(200);
+/// How long the line has been quiet (wall clock) before the clock of a device that a peer owes an answer jumps: longer than a peer that
+/// means to answer takes on a machine that is busy with something else.
+pub const QUIET_ANSWER: Duration = Duration::from_secs(1);
 
 /// The farthest that jumps may bring a clock, all together: a thousand years. Beyond it deadlines would run into the end of counting.
 pub const JUMPED_MAX: Duration = Duration::from_secs(1000 * 365 * 24 * 3600);
