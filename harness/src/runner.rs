@@ -165,6 +165,10 @@ pub async fn run(world: &Arc<World>, trial: &Trial, options: &Options) -> Outcom
         Ok(scenario) => Arc::new(scenario),
         Err(diagnostics) => return Outcome::broken(trial, diagnostics.render(false)),
     };
+    // Before anything is written: the scenario's own text is part of the trace.
+    for (label, secret) in scenario.secrets() {
+        tape.redactor().register(label, secret);
+    }
     let mut script = Script::new(&scenario, trial.facts.patience);
     let mut testbed = Testbed::new(world, trial, scenario.clone(), &device_id, tape.clone());
     let file = options.traces.join(trial.file_name());

@@ -430,9 +430,7 @@ impl Testbed {
                 _ => Storage::None,
             },
         };
-        for (label, secret) in self.secrets() {
-            self.redactor.register(label, secret.as_bytes());
-        }
+        self.redactor.register("mqtt-password", self.world.tap_password());
 
         let offset = self.date_offset.clone();
         let clock: crate::ca::Clock = Arc::new(move || wall_unix().saturating_add(offset.load(Ordering::Relaxed)));
@@ -545,17 +543,6 @@ impl Testbed {
 
     fn networks(&self) -> impl Iterator<Item = &header::Network> {
         self.scenario.air.iter()
-    }
-
-    /// What this scenario knows that must not be seen.
-    fn secrets(&self) -> Vec<(&'static str, String)> {
-        let header = &self.scenario;
-        let mut secrets: Vec<_> = self.networks().map(|n| ("wifi-password", n.password.clone())).collect();
-        secrets.extend(header.broker.users.values().map(|word| ("mqtt-password", word.0.as_str().to_owned())));
-        let of_device = header.device.settings.iter().filter(|(name, _)| config::setting(name).is_some_and(|s| s.secret));
-        secrets.extend(of_device.map(|(_, value)| ("setting", value.0.as_str().to_owned())));
-        secrets.push(("mqtt-password", self.world.tap_password().to_owned()));
-        secrets
     }
 }
 

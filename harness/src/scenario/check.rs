@@ -13,7 +13,7 @@ use std::collections::BTreeSet;
 use std::fmt;
 use std::ops::Range;
 use std::path::PathBuf;
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
 /// The most steps a scenario may have.
@@ -36,6 +36,8 @@ pub(super) struct Text {
     pub(super) path: PathBuf,
     pub(super) source: String,
     pub(super) sha256: String,
+    /// Of all rows; known once they are all read.
+    pub(super) secrets: OnceLock<Vec<(&'static str, String)>>,
 }
 
 impl fmt::Debug for Origin {
@@ -45,6 +47,10 @@ impl fmt::Debug for Origin {
 }
 
 impl Origin {
+    pub(super) fn secrets(&self) -> &[(&'static str, String)] {
+        self.file.secrets.get().map_or(&[], Vec::as_slice)
+    }
+
     pub(super) fn text(&self) -> &str {
         &self.file.source
     }

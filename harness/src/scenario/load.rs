@@ -6,9 +6,10 @@ use super::yaml::{self, FILE_MAX};
 use super::{Dialect, Scenario, header::Capability, wokwi};
 use crate::matrix;
 use sha2::{Digest, Sha256};
+use std::collections::BTreeSet;
 use std::io::{ErrorKind, Read};
 use std::path::{Path, PathBuf};
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 
 /// How deep folders of scenarios may be.
 const FOLDERS_MAX: usize = 16;
@@ -72,7 +73,7 @@ pub fn read(path: &Path, bytes: &[u8]) -> Result<File, Diagnostics> {
         }
     };
     let sha256 = Sha256::digest(bytes).iter().map(|b| format!("{b:02x}")).collect();
-    let file = Arc::new(Text { path: path.to_path_buf(), source: source.to_string(), sha256 });
+    let file = Arc::new(Text { path: path.to_path_buf(), source: source.to_string(), sha256, secrets: OnceLock::new() });
     let wrong = |problems| Diagnostics::new(path, source, problems);
 
     let doc = yaml::parse(source).map_err(&wrong)?;
@@ -104,6 +105,8 @@ pub fn read(path: &Path, bytes: &[u8]) -> Result<File, Diagnostics> {
             }
         }
     }
+    let secrets: BTreeSet<_> = scenarios.iter().flat_map(Scenario::own_secrets).collect();
+    file.secrets.get_or_init(|| secrets.into_iter().collect());
     for (mut problem, count, row) in seen {
         if count < total {
             problem.met = format!("{} (with {row})", problem.met);

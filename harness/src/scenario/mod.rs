@@ -42,6 +42,9 @@ pub enum Dialect {
     Wokwi,
 }
 
+/// The shortest secret of a scenario, in bytes.
+const SECRET_MIN: usize = 8;
+
 /// Makes a fresh watch for each trial.
 pub struct MakeWatch(pub Box<dyn Fn() -> Box<dyn Watch> + Send + Sync>);
 
@@ -117,6 +120,22 @@ impl Scenario {
             sha256: self.sha256.clone(),
             text: self.origin.text().to_owned(),
         }
+    }
+
+    /// What the file holds, in any row, that must not be seen: a label and the secret. A word of under eight bytes is none: no password
+    /// or token that works is shorter.
+    pub fn secrets(&self) -> impl Iterator<Item = (&'static str, &str)> {
+        self.origin.secrets().iter().map(|(label, secret)| (*label, secret.as_str()))
+    }
+
+    fn own_secrets(&self) -> Vec<(&'static str, String)> {
+        let mut secrets: Vec<_> = self.air.iter().map(|network| ("wifi-password", network.password.clone())).collect();
+        secrets.extend(self.broker.users.values().map(|word| ("mqtt-password", word.0.clone())));
+        let settings = self.device.settings.iter().filter(|(name, _)| device_core::config::setting(name).is_some_and(|s| s.secret));
+        secrets.extend(settings.map(|(_, value)| ("setting", value.0.clone())));
+        secrets.extend(self.steps.iter().filter_map(|step| step.act.as_ref()).flat_map(|act| act.secrets()));
+        secrets.retain(|(_, secret)| secret.len() >= SECRET_MIN);
+        secrets
     }
 
     /// Whether a step starts, stops or kills the broker.

@@ -1,8 +1,9 @@
 //! `command`: a line for the device's console.
 
-use super::{Act, Meaning, Verb};
+use super::{Act, Meaning, Verb, secrets_in_json};
 use crate::testbed::{ActError, Testbed};
 use async_trait::async_trait;
+use device_core::output::AirChange;
 use schemars::JsonSchema;
 use serde::Deserialize;
 
@@ -26,5 +27,17 @@ impl Verb for Command {
 impl Act for Command {
     async fn act(&self, testbed: &mut Testbed) -> Result<(), ActError> {
         testbed.command(&self.0).await
+    }
+
+    fn secrets(&self) -> Vec<(&'static str, String)> {
+        use device_core::command::Command;
+        match Command::parse(&self.0) {
+            Ok(Command::Set { name, value }) if device_core::config::setting(&name).is_some_and(|setting| setting.secret) => {
+                vec![("setting", value.expose().to_owned())]
+            }
+            Ok(Command::Provision(body)) => secrets_in_json(body.expose()),
+            Ok(Command::Air(AirChange::Add { password, .. })) => vec![("wifi-password", password.expose().to_owned())],
+            _ => Vec::new(),
+        }
     }
 }

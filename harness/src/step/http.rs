@@ -1,6 +1,6 @@
 //! `http`: any call to the device's HTTP API.
 
-use super::{Act, Meaning, Progress, Verb, Watch};
+use super::{Act, Meaning, Progress, Verb, Watch, secrets_in_json};
 use crate::event::{Event, Source, What};
 use crate::scenario::header::Capability;
 use crate::scenario::value::Text;
@@ -126,6 +126,15 @@ impl Act for Http {
             _ => Vec::new(),
         };
         testbed.http(HttpCall { method: self.method.to_uppercase(), path: self.path.clone(), headers, body }).await
+    }
+
+    fn secrets(&self) -> Vec<(&'static str, String)> {
+        let bearers = self.headers.iter().filter(|(name, _)| name.eq_ignore_ascii_case("authorization"));
+        let mut secrets: Vec<_> =
+            bearers.filter_map(|(_, value)| Some(("user-token", value.0.rsplit(' ').next()?.to_owned()))).collect();
+        secrets.extend(self.body.iter().flat_map(|body| secrets_in_json(body)));
+        secrets.extend(self.json.iter().flat_map(|body| secrets_in_json(&body.to_string())));
+        secrets
     }
 }
 

@@ -21,6 +21,18 @@ pub trait Act: Debug + Send + Sync {
     /// # Errors
     /// When the testbed could not do it: the trial is inconclusive. Whatever the device does wrong is not an error.
     async fn act(&self, testbed: &mut Testbed) -> Result<(), ActError>;
+
+    /// What it will send that must not be seen: a label and the secret. Known before anything is written, the scenario's own text included.
+    fn secrets(&self) -> Vec<(&'static str, String)> {
+        Vec::new()
+    }
+}
+
+/// The secrets in a body of the provisioning API, as far as it is JSON.
+fn secrets_in_json(body: &str) -> Vec<(&'static str, String)> {
+    let fields = [("password", "wifi-password"), ("provisioning_token", "provisioning-token"), ("user_token", "user-token")];
+    let Ok(serde_json::Value::Object(body)) = serde_json::from_str(body) else { return Vec::new() };
+    fields.into_iter().filter_map(|(field, label)| Some((label, body.get(field)?.as_str()?.to_owned()))).collect()
 }
 
 /// A pure expectation: fed events in order, the same live and in replay.

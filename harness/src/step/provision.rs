@@ -1,7 +1,7 @@
 //! `provision`: the user's app gives the device its credentials.
 
 use super::http::{AnswerWatch, StatusRange};
-use super::{Act, Meaning, Verb};
+use super::{Act, Meaning, Verb, secrets_in_json};
 use crate::scenario::header::Capability;
 use crate::testbed::{ActError, HttpCall, Testbed, Token};
 use async_trait::async_trait;
@@ -88,7 +88,6 @@ impl Act for Provision {
             Some(body) => body.clone(),
             None => {
                 let token = testbed.token(&self.token.into()).await?;
-                testbed.keep_secret("wifi-password", &self.password);
                 let (ssid, password) = (&self.ssid, &self.password);
                 serde_json::json!({ "ssid": ssid, "password": password, "device_id": device_id, "provisioning_token": token }).to_string()
             }
@@ -98,5 +97,12 @@ impl Act for Provision {
             ("Content-Type".into(), "application/json".into()),
         ];
         testbed.http(HttpCall { method: "POST".into(), path: "/provision".into(), headers, body: body.into_bytes() }).await
+    }
+
+    fn secrets(&self) -> Vec<(&'static str, String)> {
+        let mut secrets = vec![("wifi-password", self.password.clone())];
+        secrets.extend(self.user_token.clone().map(|token| ("user-token", token)));
+        secrets.extend(self.body.iter().flat_map(|body| secrets_in_json(body)));
+        secrets
     }
 }
