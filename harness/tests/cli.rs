@@ -239,3 +239,45 @@ fn up_serves_until_it_is_told_to_end() {
         nothing_is_left(&home);
     }
 }
+
+#[test]
+fn a_trace_holds_no_secret_of_the_scenario_that_made_it() {
+    let home = home();
+    let secrets = [
+        "planted-wifi-word",
+        "planted-other-row",
+        "planted-user-token",
+        "planted-mqtt-word",
+        "planted-body-word",
+        "planted-set-word",
+    ];
+    let text = r#"
+version: 1
+name: Secrets in every place a scenario has for them
+matrix: { password: { own: planted-wifi-word, other: planted-other-row } }
+broker: { security: plain, users: { somebody: planted-mqtt-word } }
+device: { security: plain, settings: { MQTT_USER: somebody, MQTT_PASSWORD: planted-mqtt-word } }
+air: [{ ssid: lab, password: "${password}" }]
+steps:
+  - power-on: {}
+  - command: set MQTT_PASSWORD planted-set-word
+  - provision: { body: '{"ssid":"lab","password":"planted-body-word","device_id":"a b","provisioning_token":"x"}', expect: 400 }
+  - provision: { password: "${password}", user-token: planted-user-token }
+  - wait-for: { device: { report: mqtt-connected }, within: 10s }
+"#;
+    let file = put(&home, "secrets", text);
+    let (code, said, _) = end(&home, &["run", &file, "--broker", "bundled", "--traces", "traces", "--json"]);
+    assert_eq!(code, 0, "{said}");
+    let mut texts = vec![said];
+    for trace in std::fs::read_dir(home.path().join("traces")).unwrap() {
+        let trace = trace.unwrap().path();
+        texts.push(std::fs::read_to_string(&trace).unwrap());
+        let (code, replayed, _) = end(&home, &["replay", &trace.to_string_lossy()]);
+        assert_eq!(code, 0, "{replayed}");
+        texts.push(replayed);
+    }
+    assert_eq!(texts.len(), 5, "two rows, each with a trace and a replay");
+    for secret in secrets {
+        assert!(texts.iter().all(|text| !text.contains(secret)), "{secret}");
+    }
+}
