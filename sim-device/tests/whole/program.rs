@@ -168,11 +168,12 @@ async fn the_system_roots_are_trusted_when_nothing_else_is_named() {
 }
 
 #[tokio::test]
-async fn a_port_that_is_taken_is_said() {
+async fn a_port_that_is_taken_is_wrong_input() {
     let at = tempfile::tempdir().unwrap();
     let taken = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+    let address = taken.local_addr().unwrap().to_string();
     let mut command = program(at.path());
-    command.arg("--http").arg(taken.local_addr().unwrap().to_string());
-    let line = start(command).hears("could not listen").await;
-    assert!(line.starts_with("E (") && line.contains(&taken.local_addr().unwrap().to_string()), "{line}");
+    command.arg("--http").arg(&address);
+    let (code, stderr) = refused(command).await;
+    assert!(code == 2 && stderr.contains("could not listen") && stderr.contains(&address), "{code}: {stderr}");
 }
