@@ -16,11 +16,22 @@ pid_file="$dir/engine.pid"
 say() { echo "engine: $*" >&2; }
 die() { say "$*"; exit 1; }
 
-# The process that `start` started, if it still runs and is still an engine (a number may have gone to a stranger).
+# When a process began, if it runs: field 22, counted after its name, which may hold anything. A zombie runs no more.
+began() {
+    local stat
+    stat="$(cat "/proc/$1/stat" 2>/dev/null)" || return 1
+    read -r -a stat <<<"${stat##*) }"
+    [ "${stat[0]}" != Z ] && echo "${stat[19]}"
+}
+
+# Remembers a process as the engine.
+remember() { echo "$1 $(began "$1")" >"$pid_file"; }
+
+# The process that `start` started, if it still runs (its number may have gone to a stranger).
 running() {
-    local pid
-    pid="$(cat "$pid_file" 2>/dev/null)" || return 1
-    grep -qaE 'dockerd|podman' "/proc/$pid/cmdline" 2>/dev/null && echo "$pid"
+    local pid then
+    read -r pid then 2>/dev/null <"$pid_file" || return 1
+    [ -n "$then" ] && [ "$(began "$pid")" = "$then" ] && echo "$pid"
 }
 
 answers() { DOCKER_HOST="$1" timeout 5 docker version >/dev/null 2>&1; }
@@ -56,7 +67,7 @@ start_docker() {
     for storage in overlay2 vfs; do
         setsid nohup dockerd --data-root "$dir/docker-$storage" --exec-root "$dir/exec" -p "$dir/dockerd.pid" -H "unix://$socket" \
             --storage-driver="$storage" </dev/null >"$dir/engine.log" 2>&1 &
-        echo $! >"$pid_file"
+        remember $!
         disown
         # Up, or dead: whichever comes first.
         up_or_dead() { answers "unix://$socket" || ! running >/dev/null; }
@@ -83,9 +94,10 @@ network_backend = "netavark"
 CONF
     CONTAINERS_CONF="$dir/containers.conf" setsid nohup podman --root "$dir/podman" --runroot "$dir/podman-run" \
         --network-config-dir "$dir/podman-net" system service --time=0 "unix://$socket" </dev/null >"$dir/engine.log" 2>&1 &
-    echo $! >"$pid_file"
+    remember $!
     disown
-    await answers "unix://$socket" || { tail -n 5 "$dir/engine.log" >&2; stop; die "podman does not start"; }
+    up_or_dead() { answers "unix://$socket" || ! running >/dev/null; }
+    { await up_or_dead && running >/dev/null; } || { tail -n 5 "$dir/engine.log" >&2; stop; die "podman does not start"; }
 }
 
 stop() {
