@@ -25,7 +25,7 @@ const APPEARS_WITHIN: Duration = Duration::from_secs(2);
 /// How long removing is tried.
 const REMOVE_WITHIN: Duration = Duration::from_secs(20);
 /// Between two tries.
-const RETRY_AFTER: Duration = Duration::from_millis(50);
+pub(super) const RETRY_AFTER: Duration = Duration::from_millis(20);
 /// The variable that says whether an image that is missing may be pulled.
 const PULL: &str = "HARNESS_PULL";
 

@@ -14,7 +14,7 @@ use super::{Backend, Broker, BrokerError, Endpoint, Log};
 use crate::child;
 use async_trait::async_trait;
 use device_core::config::{Security, TlsVersions};
-use engine::Engine;
+use engine::{Engine, RETRY_AFTER};
 use futures_util::StreamExt;
 use std::fmt;
 use std::sync::Arc;
@@ -30,7 +30,7 @@ use testcontainers::bollard::query_parameters::{
 use testcontainers::core::IntoContainerPort;
 use testcontainers::runners::AsyncRunner;
 use testcontainers::{ContainerAsync, ContainerRequest, CopyTargetOptions, GenericImage, ImageExt};
-use tokio::net::TcpSocket;
+use tokio::net::{TcpSocket, TcpStream};
 use tokio::task::JoinHandle;
 
 /// The image, unless another is named. A whole version, since `:2` is 2.0 today and 2.1 tomorrow.
@@ -258,7 +258,16 @@ impl Container {
             Err(_) => return Err(self.engine.failed("end the broker", &format!("it runs after {} s", ENDED_WITHIN.as_secs()))),
         }
         read_to_the_end(reading).await;
-        Ok(())
+        // The engine tells of the end first and closes the port after that.
+        let closed = async {
+            while TcpStream::connect(self.endpoint.address).await.is_ok() {
+                tokio::time::sleep(RETRY_AFTER).await;
+            }
+        };
+        match tokio::time::timeout(ENDED_WITHIN, closed).await {
+            Ok(()) => Ok(()),
+            Err(_) => Err(self.engine.failed("close the broker's port", &format!("it is open after {} s", ENDED_WITHIN.as_secs()))),
+        }
     }
 }
 
