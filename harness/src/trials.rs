@@ -14,7 +14,7 @@ use std::sync::{Arc, OnceLock};
 /// ```no_run
 /// // tests/trials.rs, with `[[test]] name = "trials"  harness = false` in Cargo.toml
 /// fn main() -> std::process::ExitCode {
-///     harness::trials("**/*.yaml")
+///     harness::trials("scenarios/**/*.yaml")
 /// }
 /// ```
 ///

@@ -1,0 +1,1 @@
+//! The firmware's own code, which an example needs none of.
