@@ -68,6 +68,15 @@ pub enum BrokerAct {
     Kill,
 }
 
+/// Whether a server can be reached.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Reach {
+    /// Connections to it are reset at once. Those that are open stay.
+    Away,
+    /// They get there.
+    There,
+}
+
 /// Which provisioning token a `provision` step sends.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Token {
@@ -123,7 +132,7 @@ struct Servers {
     broker: Option<Box<dyn Broker>>,
     broker_address: SocketAddr,
     broker_log: Log,
-    _ca_link: Link,
+    ca_link: Link,
     _broker_link: Link,
     tap: Tap,
     _log: Forward,
@@ -337,6 +346,19 @@ impl Testbed {
         Ok(())
     }
 
+    /// Whether connections to the CA get there from now on, or are reset at once.
+    ///
+    /// # Errors
+    /// When the servers do not start.
+    pub async fn reach_ca(&mut self, reach: Reach) -> Result<(), ActError> {
+        let servers = self.servers().await?;
+        servers.ca_link.set_upstream(match reach {
+            Reach::Away => None,
+            Reach::There => Some(servers.ca.address()),
+        });
+        Ok(())
+    }
+
     /// Sets the date that the time server tells (so the device's, when it next asks) and that the CA goes by.
     pub fn set_date(&mut self, unix: i64) {
         self.date_offset.store(unix.saturating_sub(wall_unix()), Ordering::Relaxed);
@@ -474,7 +496,7 @@ impl Testbed {
             broker,
             broker_address: endpoint.address,
             broker_log,
-            _ca_link: ca_link,
+            ca_link,
             _broker_link: broker_link,
             tap: tap?,
             _log: log,

@@ -399,7 +399,7 @@ fn lies_about_the_certificate_are_just_those_lies() {
 fn lies_compose() {
     let (answer, key) = lied_to(r#"["expired", "wrong-key", {"truncate": {"at-bytes": 120}}]"#);
     assert_eq!(answer.told.lies, ["expired", "wrong-key", "truncate"]);
-    assert_eq!(answer.reply.cut_at_bytes, Some(120));
+    assert_eq!(answer.reply.cut.map(|cut| cut.at_bytes), Some(120));
     let (chain, _) = certificates(&answer);
     assert!(leaf(&chain).validity().not_after.timestamp() < NOW);
     assert_ne!(leaf(&chain).public_key().subject_public_key.data.as_ref(), key.public_key_raw());
@@ -431,7 +431,7 @@ fn a_lost_answer_is_given_again_and_a_lie_is_not() {
     let bearer = token(&mut ca);
     let cut = ca.sign_csr(TODAY, Some(&bearer), &request);
     let again = ca.sign_csr(TODAY, Some(&bearer), &request);
-    assert_eq!((outcome(&again), again.reply.cut_at_bytes), ((200, "issued-again"), None));
+    assert_eq!((outcome(&again), again.reply.cut), ((200, "issued-again"), None));
     assert_eq!(again.reply.body, cut.reply.body);
 
     ca.misbehave(lies(r#"["expired"]"#));

@@ -244,6 +244,69 @@ async fn a_truncated_answer_announces_all_and_ends_early() {
 }
 
 #[tokio::test]
+async fn an_answer_is_sent_at_the_pace_that_was_told() {
+    let mut bench = Bench::start().await;
+    let body = enrolment("dev-1", &KeyPair::generate().unwrap());
+    for (lie, least) in [(r#"{"before": "200ms"}"#, 200), (r#"{"every": "1ms", "bytes": 10}"#, 100)] {
+        bench.ca.misbehave(lies(&format!(r#"[{{"slow": {lie}}}]"#))).unwrap();
+        let since = std::time::Instant::now();
+        let (answered, answer) = bench.post(None, "/sign-csr", &bench.bearer(), &body).await;
+        assert!(answered == 200 && json(&answer)["certificate"]["content"].is_string(), "{answer}");
+        assert!(since.elapsed() >= Duration::from_millis(least), "{lie}: {:?}", since.elapsed());
+        assert_eq!(bench.told().lies, ["slow"]);
+    }
+}
+
+#[tokio::test]
+async fn a_reset_comes_after_what_was_to_be_sent_before_it() {
+    let mut bench = Bench::start().await;
+    let (bearer, body) = (bench.bearer(), enrolment("dev-1", &KeyPair::generate().unwrap()));
+    bench.ca.misbehave(lies(r#"[{"reset": {"at-bytes": 120, "times": 1}}]"#)).unwrap();
+    let mut stream = bench.connect(None).await.unwrap();
+    stream.write_all(&post("/sign-csr", &bearer, &body)).await.unwrap();
+    let mut answer = Vec::new();
+    let error = timeout(LIMIT, stream.read_to_end(&mut answer)).await.unwrap().unwrap_err();
+    assert_eq!(error.kind(), std::io::ErrorKind::ConnectionReset);
+    assert_eq!(String::from_utf8(answer).unwrap().split_once("\r\n\r\n").unwrap().1.len(), 120);
+    assert_eq!((bench.told().lies, bench.post(None, "/sign-csr", &bearer, &body).await.0), (vec!["reset".to_owned()], 200));
+    assert_eq!(bench.told().outcome, "issued-again");
+}
+
+#[tokio::test]
+async fn an_answer_of_ten_megabytes_is_whole_and_a_redirect_spends_no_token() {
+    let mut bench = Bench::start().await;
+    let (bearer, body) = (bench.bearer(), enrolment("dev-1", &KeyPair::generate().unwrap()));
+    bench.ca.misbehave(lies(r#"["redirect"]"#)).unwrap();
+    let (answered, answer) = bench.post(None, "/sign-csr", &bearer, &body).await;
+    assert!(answered == 302 && answer.contains("location: https://another-host.invalid/"), "{answer}");
+    assert_eq!(bench.told().outcome, "refused");
+    bench.ca.misbehave(lies(r#"["huge"]"#)).unwrap();
+    let (answered, answer) = bench.post(None, "/sign-csr", &bearer, &body).await;
+    assert!(answered == 200 && answer.len() > 10 * 1024 * 1024 && json(&answer)["certificate"].is_object());
+    assert_eq!(bench.told().outcome, "issued");
+}
+
+#[tokio::test]
+async fn a_chain_holds_as_many_certificates_as_were_told() {
+    let bench = Bench::start().await;
+    let (bearer, body) = (bench.bearer(), enrolment("dev-1", &KeyPair::generate().unwrap()));
+    let sent = async |lie: &str| {
+        bench.ca.misbehave(lies(lie)).unwrap();
+        let (_, answer) = bench.post(None, "/sign-csr", &bearer, &body).await;
+        let pem = json(&answer)["certificate"]["content"].as_str().unwrap().to_owned();
+        let chain: Vec<_> = CertificateDer::pem_slice_iter(pem.as_bytes()).map(Result::unwrap).collect();
+        (chain.len(), chain[0] == chain[1])
+    };
+    assert_eq!(sent("[]").await, (2, false));
+    assert_eq!(sent(r#"["two-certificates"]"#).await, (3, true));
+    assert_eq!(sent(r#"[{"chain-too-large": {"certificates": 8}}]"#).await, (8, false));
+    for certificates in [2, 1001] {
+        let refused = serde_json::from_str::<Vec<Lie>>(&format!(r#"[{{"chain-too-large": {{"certificates": {certificates}}}}}]"#));
+        assert!(refused.unwrap_err().to_string().contains("use 3 to 1000"));
+    }
+}
+
+#[tokio::test]
 async fn a_listener_that_lies_is_refused_by_an_honest_client() {
     let mut bench = Bench::start().await;
     for (lie, why) in [

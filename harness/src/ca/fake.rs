@@ -11,7 +11,9 @@ use device_core::secret::Secret;
 use rcgen::{ExtendedKeyUsagePurpose, PublicKeyData};
 use rustls::pki_types::CertificateDer;
 use std::collections::{BTreeMap, HashMap};
+use std::num::NonZeroUsize;
 use std::sync::Arc;
+use std::time::Duration;
 
 /// How long a device's certificate is valid when nothing else is asked for, seconds.
 pub const LIFETIME_S: i64 = 90 * DAY_S;
@@ -67,10 +69,48 @@ pub struct Reply {
     pub headers: Vec<(&'static str, String)>,
     /// The whole body.
     pub body: Vec<u8>,
-    /// After how many bytes of the body the connection is closed, if it is not sent whole.
-    pub cut_at_bytes: Option<usize>,
+    /// Where it ends, if it is not sent whole.
+    pub cut: Option<Cut>,
+    /// How fast it is sent.
+    pub pace: Pace,
     /// Whether a certificate is in it. Nothing is issued, and no token spent, by an answer that carries none.
     pub carries_certificate: bool,
+}
+
+/// Where an answer ends before its time, and how.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Cut {
+    /// After so many bytes of the body.
+    pub at_bytes: usize,
+    /// What becomes of the connection.
+    pub end: CutEnd,
+}
+
+/// How a connection ends whose answer is cut.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum CutEnd {
+    /// It is closed.
+    Closed,
+    /// It is reset.
+    Reset,
+}
+
+/// How fast an answer is sent: at once by default.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Pace {
+    /// How long nothing at all is sent.
+    pub before: Duration,
+    /// The pieces in which the body is sent; whole when none.
+    pub pieces: Option<Pieces>,
+}
+
+/// A body in pieces.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Pieces {
+    /// Bytes of each, the last one apart.
+    pub bytes: NonZeroUsize,
+    /// How long is waited before each.
+    pub every: Duration,
 }
 
 impl Reply {
@@ -86,7 +126,8 @@ impl Reply {
             content_type: "application/json",
             headers: Vec::new(),
             body,
-            cut_at_bytes: None,
+            cut: None,
+            pace: Pace::default(),
             carries_certificate: false,
         }
     }

@@ -1,6 +1,6 @@
 //! The fake CA's HTTPS listener: TLS and HTTP with a limit on everything, and `fake` in the middle.
 
-use super::fake::{Answer, FakeCa, Refusal, Reply};
+use super::fake::{Answer, CutEnd, FakeCa, Pieces, Refusal, Reply};
 use super::misbehaviour::Lie;
 use super::pki::{Identity, Pki, PkiError};
 use super::token::TokenSpec;
@@ -21,14 +21,14 @@ use rustls::{DigitallySignedStruct, DistinguishedName, ServerConfig, SignatureSc
 use std::convert::Infallible;
 use std::net::{Ipv4Addr, SocketAddr};
 use std::pin::Pin;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
-use std::task::{Context, Poll};
+use std::task::{Context, Poll, ready};
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
-use tokio::io::{AsyncRead, AsyncWrite};
-use tokio::net::TcpListener;
+use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::Semaphore;
 use tokio::task::JoinHandle;
-use tokio::time::timeout;
+use tokio::time::{Sleep, timeout};
 use tokio_rustls::TlsAcceptor;
 
 /// The longest body that is read, bytes.
@@ -315,24 +315,34 @@ async fn accept(listener: TcpListener, shared: Arc<Shared>) {
     }
 }
 
-async fn serve<S: AsyncRead + AsyncWrite + Unpin>(stream: S, shared: Arc<Shared>) {
+async fn serve(stream: TcpStream, shared: Arc<Shared>) {
     let presented = lock(&shared.listener).clone();
     let Ok(Ok(stream)) = timeout(HANDSHAKE_MAX, TlsAcceptor::from(presented.tls).accept(stream)).await else { return };
     let client: Option<Vec<CertificateDer<'static>>> = stream.get_ref().1.peer_certificates().map(<[_]>::to_vec);
     let (client, lies) = (client.as_deref(), &presented.lies);
-    let shared = &shared;
+    let (shared, reset) = (&shared, &AtomicBool::new(false));
     let service = hyper::service::service_fn(move |request| async move {
         let Answer { reply, mut told } = answer(request, client, shared).await;
         told.lies.splice(0..0, lies.iter().cloned());
         shared.parts.tape.say(Source::Ca, What::Request(told));
+        if reply.cut.is_some_and(|cut| cut.end == CutEnd::Reset) {
+            reset.store(true, Ordering::Relaxed);
+        }
+        if !reply.pace.before.is_zero() {
+            tokio::time::sleep(reply.pace.before).await;
+        }
         Ok::<_, Infallible>(response(reply))
     });
-    let _ = hyper::server::conn::http1::Builder::new()
+    let mut connection = hyper::server::conn::http1::Builder::new()
         .timer(TokioTimer::new())
         .header_read_timeout(HEADER_MAX)
         .max_buf_size(BODY_MAX)
-        .serve_connection(TokioIo::new(stream), service)
-        .await;
+        .serve_connection(TokioIo::new(stream), service);
+    let _ = (&mut connection).await;
+    if reset.load(Ordering::Relaxed) {
+        // Best effort: a socket that cannot be told so is closed in the ordinary way.
+        let _ = connection.into_parts().io.into_inner().get_ref().0.set_zero_linger();
+    }
 }
 
 async fn answer(request: Request<Incoming>, client: Option<&[CertificateDer<'_>]>, shared: &Shared) -> Answer {
@@ -418,11 +428,12 @@ async fn read(mut body: Incoming, headers: &HeaderMap) -> Result<Vec<u8>, Refusa
 fn response(reply: Reply) -> Response<ReplyBody> {
     let length = reply.body.len();
     let mut body = Bytes::from(reply.body);
-    if let Some(at) = reply.cut_at_bytes {
-        body.truncate(at);
+    if let Some(cut) = reply.cut {
+        body.truncate(cut.at_bytes);
     }
     let cut = body.len() < length;
-    let mut response = Response::new(ReplyBody { length: length as u64, data: Some(body), cut, flushed: false });
+    let pieces = reply.pace.pieces.map(|pieces| (pieces, Box::pin(tokio::time::sleep(pieces.every))));
+    let mut response = Response::new(ReplyBody { length: length as u64, left: body, pieces, cut, flushed: false });
     *response.status_mut() = StatusCode::from_u16(reply.status).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR);
     let headers = response.headers_mut();
     headers.insert(CONTENT_TYPE, HeaderValue::from_static(reply.content_type));
@@ -434,10 +445,12 @@ fn response(reply: Reply) -> Response<ReplyBody> {
     response
 }
 
-/// A body that may be cut: it announces all its bytes, sends some, and fails.
+/// A body that may drip, and may be cut: it announces all its bytes, sends some, and fails.
 struct ReplyBody {
     length: u64,
-    data: Option<Bytes>,
+    left: Bytes,
+    /// Its pieces, and when the next one may go.
+    pieces: Option<(Pieces, Pin<Box<Sleep>>)>,
     cut: bool,
     flushed: bool,
 }
@@ -447,8 +460,15 @@ impl Body for ReplyBody {
     type Error = std::io::Error;
 
     fn poll_frame(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, std::io::Error>>> {
-        if let Some(data) = self.data.take().filter(|data| !data.is_empty()) {
-            return Poll::Ready(Some(Ok(Frame::data(data))));
+        let this = &mut *self;
+        if !this.left.is_empty() {
+            let mut length = this.left.len();
+            if let Some((pieces, next)) = &mut this.pieces {
+                ready!(next.as_mut().poll(cx));
+                next.set(tokio::time::sleep(pieces.every));
+                length = length.min(pieces.bytes.get());
+            }
+            return Poll::Ready(Some(Ok(Frame::data(this.left.split_to(length)))));
         }
         if !self.cut {
             return Poll::Ready(None);
@@ -462,7 +482,7 @@ impl Body for ReplyBody {
     }
 
     fn is_end_stream(&self) -> bool {
-        !self.cut && self.data.is_none()
+        !self.cut && self.left.is_empty()
     }
 
     fn size_hint(&self) -> SizeHint {

@@ -10,10 +10,8 @@ impl Misbehaviour for Html {
         *reply = Reply {
             status: 200,
             content_type: "text/html; charset=utf-8",
-            headers: Vec::new(),
             body: b"<!DOCTYPE html><html><title>Welcome</title><body>Please log in to use this network.</body></html>\n".to_vec(),
-            cut_at_bytes: None,
-            carries_certificate: false,
+            ..Reply::error(200, "")
         };
         true
     }

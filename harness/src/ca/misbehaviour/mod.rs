@@ -79,10 +79,22 @@ lies! {
     "ca-true" ca_true::CaTrue;
     /// Sends certificates without the intermediate that signed them.
     "chain-missing" chain_missing::ChainMissing;
+    /// Sends the device's certificate twice.
+    "two-certificates" two_certificates::TwoCertificates;
+    /// Sends more intermediates than a device has room for: `chain-too-large: { certificates: 8 }`.
+    "chain-too-large" chain_too_large::ChainTooLarge (chain_too_large::ChainTooLarge);
     /// Answers with an HTTP error instead of issuing: `refuse: { status: 503, times: 2, retry-after: 1s }`. The token is not spent.
     "refuse" refuse::Refuse (refuse::Refuse);
     /// Cuts its answer off in the middle and closes the connection: `truncate: { at-bytes: 120, times: 1 }`. The certificate is issued, its answer lost.
     "truncate" truncate::Truncate (truncate::Truncate);
+    /// Resets the connection in the middle of its answer: `reset: { at-bytes: 120, times: 1 }`. The certificate is issued, its answer lost.
+    "reset" reset::Reset (reset::Reset);
+    /// Waits before its answer, or lets it drip: `slow: { before: 2s }`, `slow: { every: 10ms, bytes: 16 }`.
+    "slow" slow::Slow (slow::Slow);
+    /// Answers with 10 MiB, all but the beginning of it blank.
+    "huge" huge::Huge;
+    /// Answers 302 and names another host. A device that follows would give that one its token.
+    "redirect" redirect::Redirect;
     /// Answers with an HTML page and status 200, as a captive portal does.
     "html" html::Html;
     /// Presents itself with another server certificate than an honest one: `listener: wrong-name`.

@@ -1,7 +1,7 @@
 //! An answer that ends in the middle.
 
 use super::Misbehaviour;
-use crate::ca::fake::Reply;
+use crate::ca::fake::{Cut, CutEnd, Reply};
 use serde::Deserialize;
 use std::num::NonZeroU32;
 
@@ -19,7 +19,7 @@ pub struct Truncate {
 impl Misbehaviour for Truncate {
     fn reply(&self, reply: &mut Reply) -> bool {
         let Some(most) = reply.body.len().checked_sub(1) else { return false };
-        reply.cut_at_bytes = Some((self.at_bytes as usize).min(most));
+        reply.cut = Some(Cut { at_bytes: (self.at_bytes as usize).min(most), end: CutEnd::Closed });
         true
     }
 
