@@ -1,7 +1,7 @@
 //! What needs a session is not said without one.
 
 use super::{Breach, Invariant};
-use crate::event::{Event, Source, What};
+use crate::event::{Event, Power, Source, What};
 use device_core::report::Report;
 
 /// Warns when the device says that a reading was acknowledged, a subscription granted or an order received while, by its own words, it
@@ -15,7 +15,8 @@ pub(super) struct Session {
 impl Invariant for Session {
     fn observe(&mut self, event: &Event) -> Option<Breach> {
         match &event.what {
-            What::Power(_) => self.up = false,
+            // A cut may be heard of before the device's last lines; what follows them is the off.
+            What::Power(Power::On | Power::Off) => self.up = false,
             What::Line(line) if event.from == Source::Device => match Report::from_line(line)?.1 {
                 Report::MqttConnected { .. } => self.up = true,
                 Report::Booting { .. } | Report::MqttDisconnected { .. } => self.up = false,
@@ -37,7 +38,6 @@ impl Invariant for Session {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::event::Power;
 
     fn told(events: impl IntoIterator<Item = What>) -> usize {
         let mut rule = Session::default();
@@ -55,6 +55,8 @@ mod tests {
         assert_eq!(told([up.clone(), delivered.clone()]), 0);
         assert_eq!(told([delivered.clone(), delivered.clone()]), 1);
         assert_eq!(told([up.clone(), down, delivered.clone()]), 1);
-        assert_eq!(told([up, What::Power(Power::Off), delivered]), 1);
+        let cut = What::Power(Power::CutBefore { write: "queue-pop".into() });
+        assert_eq!(told([up.clone(), cut.clone(), delivered.clone()]), 0);
+        assert_eq!(told([up, cut, What::Power(Power::Off), delivered]), 1);
     }
 }
