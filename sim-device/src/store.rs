@@ -83,7 +83,14 @@ impl Store for MemoryStore {
 pub struct FileStore {
     directory: PathBuf,
     /// Holds the lock until the store is dropped or the process ends, however it ends.
-    _lock: File,
+    lock: File,
+}
+
+impl Drop for FileStore {
+    fn drop(&mut self) {
+        // By word, since closing the file does not unlock it while a child that is just being started still has a copy of it.
+        let _ = self.lock.unlock();
+    }
 }
 
 /// A state directory that cannot be used.
@@ -126,7 +133,7 @@ impl FileStore {
         let path = directory.join(LOCK);
         let lock = private(OpenOptions::new().create(true).truncate(false).write(true)).open(&path).map_err(io("open", &path))?;
         match lock.try_lock() {
-            Ok(()) => Ok(FileStore { directory, _lock: lock }),
+            Ok(()) => Ok(FileStore { directory, lock }),
             Err(fs::TryLockError::WouldBlock) => Err(OpenError::InUse(directory)),
             Err(fs::TryLockError::Error(why)) => Err(io("lock", &path)(why)),
         }
@@ -305,6 +312,17 @@ mod tests {
         assert_eq!(mode(store.directory()), 0o700);
         assert_eq!(mode(&store.directory().join(FILE)), 0o600);
         assert_eq!(mode(&store.directory().join(LOCK)), 0o600);
+    }
+
+    #[test]
+    fn a_store_that_is_dropped_is_free_at_once() {
+        let at = tempfile::tempdir().unwrap();
+        let store = FileStore::open(at.path()).unwrap();
+        // As a child has it between its fork and its exec.
+        let copy = store.lock.try_clone().unwrap();
+        drop(store);
+        FileStore::open(at.path()).unwrap();
+        drop(copy);
     }
 
     #[test]
