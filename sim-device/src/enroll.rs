@@ -5,7 +5,7 @@ use crate::tls::{Terms, handshake, stream_failure};
 use bytes::Bytes;
 use device_core::enrollment::{Algorithm, REPLY_LIMIT, Signatures};
 use device_core::input::{NetFailure, NetFailureKind};
-use device_core::output::{CONNECT_LIMIT, POST_LIMIT, Post};
+use device_core::output::{CONNECT_LIMIT, Post};
 use device_core::secret::Secret;
 use device_core::time::UnixTime;
 use http_body_util::{BodyExt as _, Full};
@@ -87,11 +87,11 @@ pub(crate) type Reply = (u16, Vec<u8>);
 /// Posts to the CA. Nothing of the request leaves before the server is verified; a redirect is an answer like any other.
 ///
 /// # Errors
-/// No whole answer came within `POST_LIMIT`, or it was over `REPLY_LIMIT` bytes.
-pub(crate) async fn post(net: Net, post: Box<Post>, date: Option<UnixTime>) -> Result<Reply, NetFailure> {
-    match timeout(POST_LIMIT, exchange(net, &post, date)).await {
+/// No whole answer came `within` this time, or it was over `REPLY_LIMIT` bytes.
+pub(crate) async fn post(net: Net, post: Box<Post>, date: Option<UnixTime>, within: Duration) -> Result<Reply, NetFailure> {
+    match timeout(within, exchange(net, &post, date)).await {
         Ok(result) => result,
-        Err(_) => Err(failure(NetFailureKind::TimedOut, format!("no whole answer from the CA within {} s", POST_LIMIT.as_secs()))),
+        Err(_) => Err(failure(NetFailureKind::TimedOut, format!("no whole answer from the CA within {} ms", within.as_millis()))),
     }
 }
 

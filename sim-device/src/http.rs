@@ -1,6 +1,7 @@
 //! The HTTP listener of the provisioning API: reads requests within limits, hands them to the device, writes its answers.
 
 use crate::net::{BoxStream, Listener};
+use crate::shell::Limits;
 use bytes::Bytes;
 use device_core::input::Request;
 use device_core::output::{RequestId, Response};
@@ -22,9 +23,9 @@ use tokio::time::{sleep, timeout};
 
 /// Connections served at once; more wait in the system's backlog.
 pub const CONNECTIONS_MAX: usize = 8;
-/// How long a request's head may take, and how long a connection may rest between requests.
+/// How long a request's head may take, and how long a connection may rest between requests, unless [`crate::Limits`] says otherwise.
 pub const HEAD_LIMIT: Duration = Duration::from_secs(5);
-/// How long a request's body may take as a whole.
+/// How long a request's body may take as a whole, unless [`crate::Limits`] says otherwise.
 pub const BODY_READ_LIMIT: Duration = Duration::from_secs(5);
 /// How long a connection may last, whatever is done on it.
 pub const CONNECTION_LIMIT: Duration = Duration::from_secs(60);
@@ -67,6 +68,7 @@ impl OwnedRequest {
 /// The open listener: who comes in, and who waits for an answer of the device.
 pub(crate) struct Door {
     listener: Listener,
+    limits: Limits,
     asking: mpsc::Sender<Asked>,
 }
 
@@ -78,9 +80,9 @@ pub(crate) struct Desk {
 }
 
 /// Opens the door, with its desk behind it.
-pub(crate) fn open(listener: Listener) -> (Door, Desk) {
+pub(crate) fn open(listener: Listener, limits: Limits) -> (Door, Desk) {
     let (asking, asked) = mpsc::channel(CONNECTIONS_MAX);
-    (Door { listener, asking }, Desk { asked, waiting: Vec::new(), next: 0 })
+    (Door { listener, limits, asking }, Desk { asked, waiting: Vec::new(), next: 0 })
 }
 
 impl Door {
@@ -95,7 +97,7 @@ impl Door {
     /// The listener cannot accept at the moment, in one line; a pause has been made already.
     pub async fn accept(&self) -> Result<impl Future<Output = ()> + Send + use<>, String> {
         match self.listener.accept().await {
-            Ok(stream) => Ok(serve(stream, self.asking.clone())),
+            Ok(stream) => Ok(serve(stream, self.limits, self.asking.clone())),
             Err(e) => {
                 sleep(ACCEPT_PAUSE).await;
                 Err(format!("could not accept an HTTP connection: {e}"))
@@ -133,12 +135,12 @@ impl Desk {
     }
 }
 
-async fn serve(stream: BoxStream, asking: mpsc::Sender<Asked>) {
+async fn serve(stream: BoxStream, limits: Limits, asking: mpsc::Sender<Asked>) {
     let mut line = Line { stream, answered: false, refused: None };
-    let service = service_fn(move |request| answer(request, asking.clone()));
+    let service = service_fn(move |request| answer(request, limits, asking.clone()));
     let connection = hyper::server::conn::http1::Builder::new()
         .timer(TokioTimer::new())
-        .header_read_timeout(HEAD_LIMIT)
+        .header_read_timeout(limits.http_head)
         .max_buf_size(HEAD_BYTES_MAX)
         .serve_connection(TokioIo::new(&mut line), service)
         .without_shutdown();
@@ -213,10 +215,11 @@ impl AsyncWrite for Line {
 
 async fn answer(
     request: hyper::Request<Incoming>,
+    limits: Limits,
     asking: mpsc::Sender<Asked>,
 ) -> Result<hyper::Response<Full<Bytes>>, Infallible> {
     let (head, body) = request.into_parts();
-    let body = match timeout(BODY_READ_LIMIT, read_body(body)).await {
+    let body = match timeout(limits.http_body, read_body(body)).await {
         Ok(Ok(body)) => body,
         Ok(Err(_)) => return Ok(refuse(StatusCode::BAD_REQUEST, "the body is broken")),
         Err(_) => return Ok(refuse(StatusCode::REQUEST_TIMEOUT, "the body takes too long")),

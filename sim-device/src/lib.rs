@@ -57,7 +57,7 @@ mod tls;
 pub use air::AirNetwork;
 pub use net::Net;
 pub use queue::{MemoryQueue, Queue, SqliteQueue};
-pub use shell::{End, Parts, run};
+pub use shell::{End, Limits, Parts, run};
 pub use store::{CutPoints, FileStore, Loaded, MemoryStore, OpenError, SaveError, Store};
 pub use tls::Terms;
 

@@ -13,7 +13,7 @@ use crate::sntp;
 use crate::store::{CutPoints, Loaded, MemoryStore, Store};
 use device_core::device::{Boot, Device};
 use device_core::input::{Input, NetFailure, NetFailureKind, Network, WifiFailure};
-use device_core::output::{Output, RequestId};
+use device_core::output::{Output, POST_LIMIT, RequestId};
 use device_core::report::Report;
 use device_core::secret::Secret;
 use device_core::storage::{StorageFailure, Write};
@@ -49,6 +49,25 @@ pub struct Parts {
     pub cuts: CutPoints,
     /// Where streams come from.
     pub net: Net,
+    /// How patient it is with others.
+    pub limits: Limits,
+}
+
+/// How long a twin waits for others (wall clock). A test that waits one out makes it short.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Limits {
+    /// How long the head of a request to the provisioning API may take.
+    pub http_head: Duration,
+    /// How long the body of such a request may take as a whole.
+    pub http_body: Duration,
+    /// How long the CA may take for its whole answer, connecting included.
+    pub ca_answer: Duration,
+}
+
+impl Default for Limits {
+    fn default() -> Self {
+        Limits { http_head: http::HEAD_LIMIT, http_body: http::BODY_READ_LIMIT, ca_answer: POST_LIMIT }
+    }
 }
 
 impl Default for Parts {
@@ -62,6 +81,7 @@ impl Default for Parts {
             networks: vec![AirNetwork::new("lab", "correct-horse")],
             cuts: CutPoints::new(),
             net: Net::tcp(),
+            limits: Limits::default(),
         }
     }
 }
@@ -364,12 +384,15 @@ impl<'a, R: AsyncRead + Unpin, W: AsyncWrite + Unpin> Powered<'a, R, W> {
             Output::MakeCsr { device_id, key } => {
                 self.errands.restart(Errand::Csr, async move { Fact::CsrMade(make_csr(&device_id, key.as_ref()).await) });
             }
-            Output::PostCsr(wish) => self.errands.restart(Errand::Post, async move {
-                match post(net, wish, date).await {
-                    Ok(reply) => Fact::CaReplied(reply),
-                    Err(why) => Fact::CaFailed(why),
-                }
-            }),
+            Output::PostCsr(wish) => {
+                let within = self.around.parts.limits.ca_answer;
+                self.errands.restart(Errand::Post, async move {
+                    match post(net, wish, date, within).await {
+                        Ok(reply) => Fact::CaReplied(reply),
+                        Err(why) => Fact::CaFailed(why),
+                    }
+                });
+            }
             Output::Connect(wish) => {
                 self.link = None;
                 self.errands.restart(Errand::Connect, async move {
@@ -436,7 +459,7 @@ impl<'a, R: AsyncRead + Unpin, W: AsyncWrite + Unpin> Powered<'a, R, W> {
             Ok(listener) => {
                 // The same after a reboot, so that whoever talks to the device finds it again.
                 self.around.http = listener.address();
-                self.door = Some(http::open(listener));
+                self.door = Some(http::open(listener, self.around.parts.limits));
             }
             Err(e) => self.say('E', &format!("could not listen for HTTP on {}: {e}", self.around.http)),
         }

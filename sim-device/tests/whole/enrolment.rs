@@ -3,7 +3,9 @@
 use crate::fake::{Authority, Server, broker, ca, honest};
 use crate::twin::{Twin, parts};
 use rcgen::{BasicConstraints, CertificateParams, ExtendedKeyUsagePurpose, IsCa, KeyUsagePurpose, date_time_ymd};
+use sim_device::{Limits, Parts};
 use std::sync::Arc;
+use std::time::Duration;
 use tokio::io::AsyncWriteExt as _;
 use tokio::net::TcpListener;
 
@@ -142,11 +144,13 @@ async fn servers_that_never_finish_are_given_up() {
             // A head that goes on for ever: within every limit of size, but not of time.
             let _ = stream.write_all(b"HTTP/1.1 200 OK\r\n").await;
             while stream.write_all(b"X: y\r\n").await.is_ok() && stream.flush().await.is_ok() {
-                tokio::time::sleep(std::time::Duration::from_millis(500)).await;
+                tokio::time::sleep(Duration::from_millis(100)).await;
             }
         }
     });
-    let mut twin = Twin::on(parts(&[("BACKEND_URL", &url), ("BACKEND_CA", &good.pem()), ("MQTT_HOST", "localhost")]));
+    let parts = parts(&[("BACKEND_URL", &url), ("BACKEND_CA", &good.pem()), ("MQTT_HOST", "localhost")]);
+    let limits = Limits { ca_answer: Duration::from_secs(1), ..Limits::default() };
+    let mut twin = Twin::on(Parts { limits, ..parts });
     twin.provisioned().await;
     twin.hears("timed-out").await;
 }

@@ -1,7 +1,8 @@
 //! The provisioning API by its bytes: what is served, what is refused, and that nobody can keep it busy.
 
 use crate::twin::{Twin, answer, parts, says};
-use sim_device::limits::{BODY_READ_LIMIT, CONNECTIONS_MAX, HEAD_LIMIT};
+use sim_device::limits::CONNECTIONS_MAX;
+use sim_device::{Limits, Parts};
 use std::time::{Duration, Instant};
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::TcpStream;
@@ -95,7 +96,8 @@ async fn two_at_once_and_one_wins() {
 
 #[tokio::test]
 async fn slow_callers_end_and_do_not_keep_others_out() {
-    let mut twin = Twin::on(parts(&[]));
+    let limits = Limits { http_head: Duration::from_secs(1), http_body: Duration::from_secs(1), ..Limits::default() };
+    let mut twin = Twin::on(Parts { limits, ..parts(&[]) });
     let http = twin.http().await;
     let begun = Instant::now();
     let mut idle = Vec::new();
@@ -119,7 +121,7 @@ async fn slow_callers_end_and_do_not_keep_others_out() {
     });
     let served = says(http, b"GET /status HTTP/1.1\r\nHost: d\r\nConnection: close\r\n\r\n").await;
     assert_eq!(status(&served), "200");
-    let limit = HEAD_LIMIT + BODY_READ_LIMIT + Duration::from_secs(10);
+    let limit = limits.http_head + limits.http_body + Duration::from_secs(10);
     assert!(begun.elapsed() < limit, "{:?}", begun.elapsed());
     timeout(limit, dripping).await.unwrap().unwrap();
     for stream in idle {
