@@ -96,11 +96,16 @@ impl Run {
         let (mut trials, mut wrong) = (Vec::new(), Vec::new());
         for file in files {
             match scenario::load(&file) {
-                Ok(rows) => trials.extend(rows.into_iter().map(|row| {
-                    let trial = Trial::new(Arc::new(row), facts, self.seed);
-                    let missing = trial.missing();
-                    (trial, missing)
-                })),
+                Ok(rows) => {
+                    if !rows.warnings.is_empty() {
+                        say::aside(rows.warnings.render(std::io::stderr().is_terminal()));
+                    }
+                    trials.extend(rows.into_iter().map(|row| {
+                        let trial = Trial::new(Arc::new(row), facts, self.seed);
+                        let missing = trial.missing();
+                        (trial, missing)
+                    }));
+                }
                 Err(diagnostic) => {
                     let annotations = self.reports.mistakes(&file, &diagnostic);
                     wrong.push(diagnostic.render(std::io::stderr().is_terminal()) + &annotations);
