@@ -150,6 +150,20 @@ fn every_verdict_and_every_mistake_has_its_exit_code() {
 }
 
 #[test]
+fn a_run_shows_the_warnings_of_its_files_once() {
+    let home = home();
+    let file = put(&home, "empty", "version: 1\nname: Nothing to do\nsteps: []\n");
+    let (code, _, stderr) = end(&home, &["run", &file, "--broker", "bundled"]);
+    assert_eq!((code, stderr.matches("no steps").count()), (0, 1), "{stderr}");
+}
+
+#[test]
+fn a_trace_that_is_not_there_is_named_once() {
+    let (code, _, stderr) = end(&home(), &["replay", "/nope/trace.jsonl"]);
+    assert_eq!((code, stderr.matches("/nope/trace.jsonl").count()), (2, 1), "{stderr}");
+}
+
+#[test]
 fn output_that_nobody_reads_is_no_panic_and_changes_no_verdict() {
     let home = home();
     let (pass, fail) = (scenario(&home, "pass"), scenario(&home, "fail"));

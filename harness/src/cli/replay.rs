@@ -6,6 +6,7 @@ use crate::golden::{self, Goldens, Update};
 use crate::report::{self, Told, console::Colour};
 use crate::runner::DEVICE_ID;
 use crate::trace::log;
+use crate::trace::read::ReadError;
 use crate::{diagnose, say, scenario, trace};
 use std::io::{IsTerminal, Read};
 use std::path::{Path, PathBuf};
@@ -88,6 +89,8 @@ impl Replay {
     fn judge(&self, path: &Path) -> u8 {
         let trace = match trace::read::read(path) {
             Ok(trace) => trace,
+            // These name the file themselves.
+            Err(error @ (ReadError::Io { .. } | ReadError::NotAFile(_))) => return complain(error, exit::WRONG_INPUT),
             Err(error) => return complain(format!("{}: {error}", path.display()), exit::WRONG_INPUT),
         };
         let recorded = &trace.header.scenario;
