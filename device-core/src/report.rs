@@ -30,6 +30,14 @@ macro_rules! vocabulary {
             /// The whole vocabulary.
             pub const WORDS: &'static [Word] = &[ $( Word { name: $name, story: vocabulary!(@story $story), example: concat!($tag, ": ", $example), fields: &[$(stringify!($field)),*] } ),* ];
 
+            /// Whether [`Report::fields`] of a report of this name can ever show this text in this field: no text in a number.
+            pub fn field_can_be(name: &str, field: &str, text: &str) -> bool {
+                match (name, field) {
+                    $( $( ($name, stringify!($field)) => can_be::<$ty>(text), )* )*
+                    _ => false,
+                }
+            }
+
             /// This report's row in the vocabulary.
             pub fn word(&self) -> &'static Word {
                 enum Place { $( $variant ),* }
@@ -282,6 +290,13 @@ trait Field: Sized {
     fn read(text: &str) -> Option<Self>;
     #[cfg(test)]
     fn sample(text: &str, number: u64) -> Self;
+}
+
+fn can_be<F: Field>(text: &str) -> bool {
+    let mut out = String::new();
+    let Some(field) = F::read(text) else { return false };
+    field.write(&mut out, Extent::Tail);
+    out == text
 }
 
 impl Field for String {

@@ -81,6 +81,10 @@ fn mistakes_in_words() {
                 "an unknown field of a report",
                 planted("{ report: certificate-stored }", "{ report: wifi-failed, with: { why: lost } }"),
             ),
+            (
+                "a word where a report has a number",
+                planted("{ report: certificate-stored }", "{ report: backoff, with: { attempt: one } }"),
+            ),
             ("a log line taken for a report", planted("{ report: certificate-stored }", "{ line: Certificate stored }")),
             ("no source", planted("{ device: { report: certificate-stored }, within: 5s }", "{ within: 5s }")),
             ("two sources", planted("within: 5s", "ca: sign-csr")),

@@ -346,10 +346,19 @@ impl Expectation {
                 let Some(word) = Report::WORDS.iter().find(|w| w.name == name) else { return Ok(()) };
                 let fields: Vec<String> = word.fields.iter().map(|f| f.replace('_', "-")).collect();
                 let fields: Vec<&str> = fields.iter().map(String::as_str).collect();
-                match wish.with.keys().find(|key| !fields.contains(&key.as_str())) {
-                    Some(key) => Err(format!(
+                if let Some(key) = wish.with.keys().find(|key| !fields.contains(&key.as_str())) {
+                    return Err(format!(
                         "`{key}` is no field of the report `{name}`\n{}",
                         crate::scenario::problem::choice(key, &fields)
+                    ));
+                }
+                // What is put in later, such as `${device}`, is not known yet.
+                let never =
+                    |key: &str, text: &str| !text.contains("${") && !Report::field_can_be(name, &key.replace('-', "_"), text);
+                match wish.with.iter().find(|(key, text)| never(key, &text.0)) {
+                    Some((key, text)) => Err(format!(
+                        "`{key}` of the report `{name}` is never `{}`\nwrite it as the device does: `{}`",
+                        text.0, word.example
                     )),
                     None => Ok(()),
                 }
