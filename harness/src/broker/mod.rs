@@ -171,7 +171,7 @@ impl Choice {
     /// Sees to what may take long (an engine's first answer, a pull) before the first broker is wanted. `auto` finds nothing wrong.
     ///
     /// # Errors
-    /// When a container was chosen, and no engine answers or it has no such image.
+    /// When an installed Mosquitto was chosen and there is none; when a container was chosen, and no engine answers or it has no such image.
     pub async fn prepare(&self) -> Result<(), BrokerError> {
         match self {
             #[cfg(feature = "container")]
@@ -182,6 +182,8 @@ impl Choice {
                 let _ = container::prepare(None).await;
                 Ok(())
             }
+            // Once, and not once a trial.
+            Choice::Process => process::find().await.map(drop),
             _ => Ok(()),
         }
     }

@@ -28,7 +28,7 @@ pub async fn start(spec: BrokerSpec) -> Result<Mosquitto, BrokerError> {
     Mosquitto::launch(Program { path, arguments: Vec::new(), ends: Ends::ByReaper, backend }, spec).await
 }
 
-async fn find() -> Result<(PathBuf, String), BrokerError> {
+pub(super) async fn find() -> Result<(PathBuf, String), BrokerError> {
     let path = if let Some(named) = std::env::var_os("MOSQUITTO_BIN").filter(|v| !v.is_empty()) {
         PathBuf::from(named)
     } else {
