@@ -1,0 +1,37 @@
+//! How a run ends: what QEMU's exit status says, and the reset that ends nothing.
+
+use crate::machine;
+
+/// Exit status after a power cut that the device was told to have.
+pub const POWER_CUT: u32 = 10;
+/// Exit status after a panic, a trap, a stack overflow or a watchdog; the console says which.
+pub const CRASHED: u32 = 11;
+/// Exit status of a machine that lacks a device this board needs: the fault of whoever started QEMU.
+pub const NO_DEVICE: u32 = 12;
+
+const EXIT: u32 = 0x3333;
+const RESET: u32 = 0x7777;
+
+/// Starts the device again, as a reset button does; with `-no-reboot` QEMU ends with status 0 instead.
+pub fn reboot() -> ! {
+    machine::write(machine::TEST, RESET);
+    wait()
+}
+
+/// Ends the device at once, in the middle of whatever it does; QEMU's exit status is [`POWER_CUT`].
+pub fn cut() -> ! {
+    exit(POWER_CUT)
+}
+
+/// Ends the device; QEMU's exit status is `status`, 1–255.
+pub fn exit(status: u32) -> ! {
+    machine::write(machine::TEST, status << 16 | EXIT);
+    wait()
+}
+
+/// The machine ends between two instructions soon after it was told to.
+fn wait() -> ! {
+    loop {
+        riscv::asm::wfi();
+    }
+}
