@@ -9,12 +9,14 @@
 //! | `time UNIX` | tells the date, in seconds since 1970 |
 //! | `clock jump MS`, `clock skip on` or `off` | moves the device clock; lets the shell move it while nothing but a deadline is waited for |
 //! | `air add SSID CHANNEL RSSI PASSWORD` or `-`, then `[no-dhcp]`; `air remove SSID` | the simulated surroundings |
+//! | `cut before WRITE [NTH]` | the simulated power goes just before the `NTH` (1) write of this kind from now on (`storage::Write`) |
 //! | `status`, `telemetry`, `reboot`, `factory-reset`, `help` | what they say; `telemetry` makes one reading now |
 //!
 //! An SSID or password with blanks, quotes or control characters is quoted: `"my \"lab\"\n"`.
 
 use crate::output::AirChange;
 use crate::secret::Secret;
+use crate::storage::Write;
 use alloc::format;
 use alloc::string::{String, ToString as _};
 use core::fmt;
@@ -53,6 +55,13 @@ pub enum Command {
     ClockSkip(bool),
     /// Change the simulated surroundings.
     Air(AirChange),
+    /// Have the power cut just before a write to storage.
+    Cut {
+        /// The kind of write.
+        write: Write,
+        /// The how-manieth of its kind from now on, from 1.
+        nth: u32,
+    },
     /// Say where the device stands.
     Status,
     /// Make one reading now.
@@ -76,6 +85,7 @@ pub const HELP: &[&str] = &[
     "clock skip on|off",
     "air add SSID CHANNEL RSSI PASSWORD|- [no-dhcp]",
     "air remove SSID",
+    "cut before WRITE [NTH]",
     "status",
     "telemetry",
     "reboot",
@@ -86,6 +96,13 @@ pub const HELP: &[&str] = &[
 /// A line that is no command: what is allowed in its place. Values are not repeated, since they may be secret.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct CommandError(String);
+
+impl CommandError {
+    /// A line in whose place only this is allowed.
+    pub(crate) fn allowed(what: &str) -> CommandError {
+        CommandError(format!("allowed: {what}"))
+    }
+}
 
 impl fmt::Display for CommandError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -115,6 +132,7 @@ impl Command {
             "clock" => "clock jump MS, clock skip on|off",
             "air" if rest.starts_with("remove") => HELP[8],
             "air" => HELP[7],
+            "cut" => HELP[9],
             _ => "",
         };
         let refused = || {
@@ -122,7 +140,7 @@ impl Command {
                 let verb: String = verb.chars().take(24).collect();
                 CommandError(format!("`{verb}` is no command, allowed: {}", HELP.join(", ")))
             } else {
-                CommandError(format!("allowed: {allowed}"))
+                CommandError::allowed(allowed)
             }
         };
         Command::read(verb, rest).ok_or_else(refused)
@@ -153,6 +171,7 @@ impl Command {
                 }
                 _ => None,
             },
+            "cut" => cut_before(rest),
             "status" => alone(Command::Status),
             "telemetry" => alone(Command::Telemetry),
             "reboot" => alone(Command::Reboot),
@@ -178,6 +197,7 @@ impl Command {
                 format!("air add {} {channel} {rssi} {password}{}", quote(ssid), if *dhcp { "" } else { " no-dhcp" })
             }
             Command::Air(AirChange::Remove { ssid }) => format!("air remove {}", quote(ssid)),
+            Command::Cut { write, nth } => format!("cut before {} {nth}", write.name()),
             Command::Status => "status".into(),
             Command::Telemetry => "telemetry".into(),
             Command::Reboot => "reboot".into(),
@@ -198,6 +218,7 @@ impl Command {
             Command::ClockSkip(_) => "clock skip",
             Command::Air(AirChange::Add { .. }) => "air add",
             Command::Air(AirChange::Remove { .. }) => "air remove",
+            Command::Cut { .. } => "cut",
             Command::Status => "status",
             Command::Telemetry => "telemetry",
             Command::Reboot => "reboot",
@@ -209,6 +230,13 @@ impl Command {
 
 fn fits_ssid(ssid: &str) -> bool {
     (1..=crate::provisioning::SSID_MAX).contains(&ssid.len())
+}
+
+fn cut_before(rest: &str) -> Option<Command> {
+    let mut words = rest.split_whitespace();
+    let write = (words.next()? == "before").then(|| words.next())??;
+    let nth = words.next().map_or(Some(1), |nth| nth.parse().ok().filter(|nth| *nth > 0))?;
+    words.next().is_none().then_some(Command::Cut { write: Write::from_name(write)?, nth })
 }
 
 fn air_add(rest: &str) -> Option<AirChange> {
@@ -332,6 +360,8 @@ mod tests {
             ("air add \"my lab\" 6 -40 -", lab("", true)),
             ("air add \"my lab\" 6 -40 \"-\" no-dhcp", lab("-", false)),
             ("air remove lab", Command::Air(AirChange::Remove { ssid: "lab".into() })),
+            ("cut before certificate", Command::Cut { write: Write::Certificate, nth: 1 }),
+            ("cut before queue-push 3", Command::Cut { write: Write::QueuePush, nth: 3 }),
             ("provision {\"a\":1}", Command::Provision(Secret::new("{\"a\":1}"))),
         ] {
             assert_eq!(Command::parse(line), Ok(command), "{line}");
@@ -358,6 +388,11 @@ mod tests {
             "air add lab 6 -40 - dhcp",
             "air remove",
             "air add \"lab 6 -40 -",
+            "cut certificate 1",
+            "cut before",
+            "cut before lunch",
+            "cut before key 0",
+            "cut before key 1 2",
             "provision",
             "reboot!",
         ] {
@@ -381,13 +416,13 @@ mod tests {
         #[test]
         fn what_is_written_is_read(
             name in "[A-Z_]{1,12}", value in "(?s).{0,40}", ssid in "(?s).{1,8}", password in "(?s).{0,20}",
-            ms in 0..=JUMP_MAX_MS, unix: i64, rssi: i8, channel in 1u8..=13, dhcp: bool, json in r#"\{"[a-z \\]{0,9}":[0-9]\}"#,
+            ms in 0..=JUMP_MAX_MS, unix: i64, rssi: i8, channel in 1u8..=13, dhcp: bool, write in 0..Write::ALL.len(), nth in 1u32.., json in r#"\{"[a-z \\]{0,9}":[0-9]\}"#,
         ) {
             let password = Secret::new(password);
             for command in [
                 Command::Set { name, value: Secret::new(value) },
                 Command::Save, Command::Show, Command::Time(unix), Command::ClockJump { ms }, Command::ClockSkip(dhcp), Command::Status,
-                Command::Telemetry, Command::Reboot, Command::FactoryReset, Command::Help, Command::Provision(Secret::new(json)),
+                Command::Telemetry, Command::Cut { write: Write::ALL[write], nth }, Command::Reboot, Command::FactoryReset, Command::Help, Command::Provision(Secret::new(json)),
                 Command::Air(AirChange::Add { ssid: ssid.clone(), password, rssi, channel, dhcp }), Command::Air(AirChange::Remove { ssid }),
             ] {
                 let line = command.line();
@@ -397,7 +432,7 @@ mod tests {
         }
 
         #[test]
-        fn garbage_never_panics(line in "(set|air add|clock|provision|time|)[ \"\\\\a-z0-9{}-]{0,30}") {
+        fn garbage_never_panics(line in "(set|air add|cut|clock|provision|time|)[ \"\\\\a-z0-9{}-]{0,30}") {
             let _ = Command::parse(&line);
         }
     }

@@ -13,6 +13,7 @@
 //! | `packet`, `session` | MQTT v5 and v3.1.1: the codec; the rules kept over it |
 //! | `telemetry`, `queue`, `backoff` | readings, what holds them until they are acknowledged, when to try again |
 //! | `report`, `command` | the console: lines the device says, lines it is told |
+//! | `surroundings` | what a simulated board is told before its device begins |
 //! | `sntp` | the time server's packets |
 //! | `config`, `storage`, `secret`, `time`, `rng` | the vocabulary the rest shares |
 //!
@@ -71,5 +72,6 @@ pub mod session;
 pub mod sntp;
 pub mod state;
 pub mod storage;
+pub mod surroundings;
 pub mod telemetry;
 pub mod time;

@@ -73,6 +73,13 @@ pub enum Output {
     JumpClock(core::time::Duration),
     /// Set up the simulated surroundings (console, simulated targets only).
     Air(AirChange),
+    /// Have the power cut just before the `nth` write of this kind from now on (console, simulated targets only).
+    Cut {
+        /// The kind of write: a `Store` with this name, a `QueuePush` or a `QueuePop`.
+        write: Write,
+        /// The how-manieth of its kind, from 1.
+        nth: u32,
+    },
     /// May the shell jump to the device's deadline while only that is waited for? (console, simulated targets only)
     SkipWaits(bool),
     /// Restart, as after a power cycle.
@@ -104,6 +111,7 @@ impl fmt::Debug for Output {
             Output::Close => f.write_str("Close"),
             Output::JumpClock(by) => f.debug_tuple("JumpClock").field(by).finish(),
             Output::Air(change) => f.debug_tuple("Air").field(change).finish(),
+            Output::Cut { write, nth } => f.debug_struct("Cut").field("write", write).field("nth", nth).finish(),
             Output::SkipWaits(on) => f.debug_tuple("SkipWaits").field(on).finish(),
             Output::Reboot => f.write_str("Reboot"),
         }

@@ -425,6 +425,7 @@ impl<'a, R: AsyncRead + Unpin, W: AsyncWrite + Unpin> Powered<'a, R, W> {
                     self.lose_wifi();
                 }
             }
+            Output::Cut { write, nth } => self.around.parts.cuts.arm(write, nth),
             Output::SkipWaits(skip) => self.around.skip = skip,
             Output::Reboot => return ControlFlow::Break(Ending::Reboot),
         }

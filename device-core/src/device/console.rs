@@ -68,6 +68,10 @@ impl Device {
                 simulated()?;
                 self.outputs.push_back(Output::Air(change));
             }
+            Command::Cut { write, nth } => {
+                simulated()?;
+                self.outputs.push_back(Output::Cut { write, nth });
+            }
             Command::Status => {
                 self.say_status();
                 return Ok(());

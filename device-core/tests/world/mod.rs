@@ -434,7 +434,7 @@ impl World {
                 self.responses.push((id, response));
             }
             Output::Scan => self.owed.push_back(Owed::Scan),
-            Output::StartAp { .. } | Output::StopAp | Output::Air(_) | Output::SkipWaits(_) => {}
+            Output::StartAp { .. } | Output::StopAp | Output::Air(_) | Output::Cut { .. } | Output::SkipWaits(_) => {}
             Output::JoinWifi { .. } => self.owed.push_back(Owed::Join),
             Output::LeaveWifi => self.owed.retain(|o| !matches!(o, Owed::Join)),
             Output::SyncTime { .. } => self.owed.push_back(Owed::Time),

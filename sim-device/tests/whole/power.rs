@@ -78,3 +78,18 @@ async fn every_write_survives_a_cut_before_it() {
         }
     }
 }
+
+#[tokio::test]
+async fn the_console_arms_a_cut() {
+    let mut twin = Twin::on(parts(&[]));
+    twin.told("cut before settings 2").await;
+    twin.hears("cut").await;
+    for word in ["one", "two"] {
+        twin.told(&format!("set MQTT_USER {word}")).await;
+        twin.told("save").await;
+        if word == "one" {
+            twin.hears("saved").await;
+        }
+    }
+    assert_eq!(twin.end().await, End::PowerCut { write: Write::Settings, nth: 2 });
+}
