@@ -88,7 +88,7 @@ async fn the_console_arms_a_cut() {
         twin.told(&format!("set MQTT_USER {word}")).await;
         twin.told("save").await;
         if word == "one" {
-            twin.hears("saved").await;
+            twin.hears("Saved").await;
         }
     }
     assert_eq!(twin.end().await, End::PowerCut { write: Write::Settings, nth: 2 });
