@@ -51,13 +51,17 @@ pub fn start() {
     unsafe { HEAP.heap.init(ARENA.0.get().expose_provenance(), SIZE) }
 }
 
-/// The most that was in use at one time, in bytes.
-pub fn high_water() -> usize {
-    HEAP.peak.load(Ordering::Relaxed)
+/// How the heap is doing.
+pub fn state() -> app::Heap {
+    app::Heap {
+        used: HEAP.used.load(Ordering::Relaxed),
+        high_water: HEAP.peak.load(Ordering::Relaxed),
+        largest_free: largest_free(),
+    }
 }
 
 /// The largest block that could be had now, in bytes, to within 64; tried, not looked up, since the allocator does not say.
-pub fn largest_free() -> usize {
+fn largest_free() -> usize {
     let (mut fits, mut fails) = (0, SIZE + 1);
     while fails - fits > 64 {
         let size = fits.midpoint(fails);

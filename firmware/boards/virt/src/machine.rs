@@ -18,10 +18,14 @@ pub const VIRTIO: usize = 0x1000_1000;
 pub const VIRTIO_STEP: usize = 0x1000;
 /// How many virtio windows there are; the interrupt line of window `i`, counted from 0, is `i + 1`.
 pub const VIRTIO_WINDOWS: usize = 8;
+/// Where the host says how the device is to break (`provoke`); memory that nothing else uses.
+pub const PROVOKE: usize = 0x8090_0000;
+/// An address with nothing behind it.
+pub const NOTHING: usize = 0x10;
 
 /// Reads a register of 32 bits at one of this module's addresses.
 pub fn read(address: usize) -> u32 {
-    // SAFETY: every address of this module is a device register of the machine, valid at all times.
+    // SAFETY: every address of this module is a register or memory of the machine that no Rust object lives at; one with nothing behind it traps.
     unsafe { core::ptr::with_exposed_provenance::<u32>(address).read_volatile() }
 }
 

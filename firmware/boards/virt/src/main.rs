@@ -3,23 +3,100 @@
 #![no_main]
 #![expect(unsafe_code, reason = "a board is where registers, interrupts and C are")]
 
+extern crate alloc;
+
+mod clock;
+mod disk;
+mod fault;
 mod heap;
 mod machine;
+mod net;
+mod plic;
 mod power;
+mod provoke;
+mod random;
+mod trap;
 mod uart;
+mod virtio;
 
 use core::fmt::Write as _;
-use core::panic::PanicInfo;
+use embassy_executor::Spawner;
+use embassy_time::{Duration, Timer};
+use rand_core::Rng as _;
+use static_cell::StaticCell;
+use virtio_drivers::transport::DeviceType;
+
+/// How many sockets may be open at one time, those of DHCP and DNS among them.
+const SOCKETS: usize = 16;
+/// How often the watchdog hears that tasks are being run.
+const FEED_EVERY: Duration = Duration::from_millis(500);
 
 #[embassy_executor::main(entry = "riscv_rt::entry")]
-async fn main(_spawner: embassy_executor::Spawner) {
+async fn main(spawner: Spawner) {
     heap::start();
-    let _ = writeln!(uart::LastWords, "I (0) boot: virt {}", env!("CARGO_PKG_VERSION"));
-    core::future::pending().await
+    fault::start();
+    trap::start();
+    clock::start();
+    let (console_in, console_out) = uart::start();
+
+    let card = find(DeviceType::Network, net::Card::start, "-netdev user,id=n0 -device virtio-net-device,netdev=n0");
+    let flash = find(
+        DeviceType::Block,
+        disk::Flash::start,
+        "-drive if=none,id=nvs,format=raw,file=FILE -device virtio-blk-device,drive=nvs (FILE: 24 KiB, 0xFF when blank)",
+    );
+    let mut rng = find(DeviceType::EntropySource, random::Random::start, "-device virtio-rng-device");
+
+    static RESOURCES: StaticCell<embassy_net::StackResources<SOCKETS>> = StaticCell::new();
+    let resources = RESOURCES.init(embassy_net::StackResources::new());
+    let config = embassy_net::Config::dhcpv4(embassy_net::DhcpConfig::default());
+    let (stack, runner) = embassy_net::new(card, config, resources, rng.next_u64());
+    let (Ok(network), Ok(watchdog), Ok(provoke)) = (run_network(runner), feed_watchdog(), provoke::as_told()) else {
+        unreachable!("each task is made once");
+    };
+    spawner.spawn(network);
+    spawner.spawn(watchdog);
+    spawner.spawn(provoke);
+
+    app::run(app::Parts {
+        stack,
+        flash,
+        rng,
+        console_in,
+        console_out,
+        wifi: app::Air::default(),
+        simulated: true,
+        reboot: power::reboot,
+        power_cut: power::cut,
+        heap: heap::state,
+        cuts: alloc::vec::Vec::new(),
+    })
+    .await
 }
 
-#[panic_handler]
-fn panic(info: &PanicInfo<'_>) -> ! {
-    let _ = writeln!(uart::LastWords, "Guru Meditation Error: Core  0 panic'ed (Panic). {info}");
-    power::exit(power::CRASHED)
+/// Starts the first device of a kind; without it there is no board, and whoever started QEMU is told what to write.
+fn find<T>(kind: DeviceType, start: fn(virtio::Window) -> Result<T, virtio_drivers::Error>, option: &str) -> T {
+    let why = match virtio::find(kind).map(start) {
+        Some(Ok(device)) => return device,
+        Some(Err(why)) => why,
+        None => virtio_drivers::Error::NotReady,
+    };
+    let _ = writeln!(
+        uart::LastWords,
+        "virt: no usable {kind:?} device: {why}. Start QEMU with -global virtio-mmio.force-legacy=false {option}"
+    );
+    power::exit(power::NO_DEVICE)
+}
+
+#[embassy_executor::task]
+async fn run_network(mut runner: embassy_net::Runner<'static, net::Card>) -> ! {
+    runner.run().await
+}
+
+#[embassy_executor::task]
+async fn feed_watchdog() -> ! {
+    loop {
+        clock::feed();
+        Timer::after(FEED_EVERY).await;
+    }
 }
