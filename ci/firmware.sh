@@ -1,0 +1,98 @@
+#!/usr/bin/env bash
+# Builds the firmware for a board and leaves the image at firmware/target/BOARD.elf. Installs what that takes, once: the target
+# (rustup's where rustup can add it, else Debian's compiler, for which core and alloc are built: 20 s), QEMU, and the C side of Mbed TLS.
+#
+#   ci/firmware.sh [--lint] [BOARD]     --lint checks format and lints too; the board is virt
+#
+# CARGO_TARGET_DIR is kept to: the firmware then builds in its folder `firmware`.
+set -euo pipefail
+cd "$(dirname "$0")/.."
+
+target=riscv32imc-unknown-none-elf
+llvm=/usr/lib/llvm-19
+lint=""
+board=virt
+for argument in "$@"; do
+    case "$argument" in
+    --lint) lint=yes ;;
+    -*) echo "firmware: usage: ci/firmware.sh [--lint] [BOARD]" >&2; exit 2 ;;
+    *) board="$argument" ;;
+    esac
+done
+if [ ! -d "firmware/boards/$board" ]; then
+    echo "firmware: no board $board; there are: $(ls firmware/boards | paste -sd ' ')" >&2
+    exit 2
+fi
+
+out="$PWD/firmware/target"
+[ -z "${CARGO_TARGET_DIR:-}" ] || out="$(mkdir -p "$CARGO_TARGET_DIR" && cd "$CARGO_TARGET_DIR" && pwd)/firmware"
+work="$(mktemp -d)"
+trap 'rm -rf "$work"' EXIT
+
+have() { command -v "$1" >/dev/null 2>&1; }
+
+# Says no at once where there is no apt, and nothing where there is nothing to install.
+install() {
+    if ! have apt-get; then
+        echo "firmware: install these first: $*" >&2
+        exit 1
+    fi
+    local sudo=""
+    [ "$(id -u)" = 0 ] || sudo=sudo
+    $sudo apt-get -o DPkg::Lock::Timeout=300 update -q
+    $sudo env DEBIAN_FRONTEND=noninteractive apt-get -o DPkg::Lock::Timeout=300 install -q -y --no-install-recommends "$@"
+}
+
+# Whether a compiler can compile for the target: a folder that is there may be another version's.
+compiles() { echo '#![no_std]' | "$1" --target "$target" --crate-type lib --crate-name probe --out-dir "$work" - 2>/dev/null; }
+
+# core and alloc for Debian's compiler, with its own linker beside it. Bitcode inside, or link-time optimisation of an image fails.
+build_core() {
+    local host libraries sysroot=/usr/lib/rustlib
+    host="$(/usr/bin/rustc -vV | sed -n 's/^host: //p')"
+    libraries="$sysroot/$target/lib"
+    mkdir -p "$work/core/src" "$sysroot/$host/bin" "$libraries"
+    ln -sf "$llvm/bin/lld" "$sysroot/$host/bin/rust-lld"
+    printf '[package]\nname = "sysroot"\nversion = "0.0.0"\nedition = "2021"\n[lib]\npath = "src/lib.rs"\n' >"$work/core/Cargo.toml"
+    echo '#![no_std]' >"$work/core/src/lib.rs"
+    (cd "$work/core" && PATH="/usr/bin:$PATH" RUSTC=/usr/bin/rustc RUSTC_BOOTSTRAP=1 CARGO_TARGET_DIR="$work/target" \
+        RUSTFLAGS="-C embed-bitcode=yes -C force-frame-pointers=yes" /usr/bin/cargo build --quiet --release --target "$target" \
+        -Zbuild-std=core,alloc -Zbuild-std-features=compiler-builtins-mem)
+    rm -f "$libraries"/*.rlib
+    cp "$work/target/$target/release/deps/"lib{core,alloc,compiler_builtins}-*.rlib "$libraries/"
+    # Cargo cannot see that core has changed.
+    rm -rf "${out:?}/$target"
+}
+
+if compiles rustc; then
+    :
+elif have rustup && timeout 60 rustup target add "$target" && compiles rustc; then
+    :
+else
+    [ -x /usr/bin/rustc ] && compiles /usr/bin/rustc || {
+        install rustc-web cargo-web rust-web-src lld-19
+        build_core
+    }
+    export PATH="/usr/bin:$PATH" RUSTC=/usr/bin/rustc
+    [ -z "$lint" ] || { [ -x /usr/bin/cargo-clippy ] && [ -x /usr/bin/cargo-fmt ]; } || install rust-web-clippy rustfmt-web
+fi
+
+export PATH="$PATH:$llvm/bin"
+if ! { have qemu-system-riscv32 && have clang && have llvm-ar && have cmake && have ninja; } || [ ! -e "${LIBCLANG_PATH:-$llvm/lib}" ]; then
+    install qemu-system-misc clang-19 libclang-19-dev llvm-19 cmake ninja-build
+fi
+export LIBCLANG_PATH="${LIBCLANG_PATH:-$llvm/lib}"
+
+echo "firmware: $(rustc --version), $target"
+cd firmware
+export CARGO_TARGET_DIR="$out"
+if [ -n "$lint" ]; then
+    cargo fmt --all --check
+    cargo clippy --locked --release -p app -p "$board" -- -D warnings
+fi
+cargo build --locked --release -p "$board"
+mkdir -p target
+cp "$out/$target/release/$board" "target/$board.elf.new"
+mv -f "target/$board.elf.new" "target/$board.elf"
+size "target/$board.elf" | awk 'NR == 2 { printf "firmware: image %d bytes; memory at start %d bytes, heap and buffers included\n", $1 + $2, $2 + $3 }'
+echo "firmware: firmware/target/$board.elf (${SECONDS} s)"
