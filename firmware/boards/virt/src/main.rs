@@ -9,6 +9,7 @@ mod clock;
 mod disk;
 mod fault;
 mod heap;
+mod libc;
 mod machine;
 mod net;
 mod plic;
