@@ -59,7 +59,7 @@ pub use net::Net;
 pub use queue::{MemoryQueue, Queue, SqliteQueue};
 pub use shell::{End, Limits, Parts, run};
 pub use store::{CutPoints, FileStore, Loaded, MemoryStore, OpenError, SaveError, Store};
-pub use tls::Terms;
+pub use tls::{LastClient, Terms};
 
 /// Every limit of the twin, by name.
 pub mod limits {

@@ -1,7 +1,7 @@
 //! The stream to the broker: opening it, and carrying bytes both ways with bounds.
 
 use crate::net::{BoxStream, Net, failure, limit};
-use crate::tls::{Terms, handshake, stream_failure};
+use crate::tls::{LastClient, Terms, handshake, stream_failure};
 use device_core::config::Security;
 use device_core::input::{NetFailure, NetFailureKind};
 use device_core::output::{CONNECT_LIMIT, Connect};
@@ -20,19 +20,20 @@ pub const UNSENT_LIMIT: usize = 256 * 1024;
 pub const LAST_WORDS_LIMIT: Duration = Duration::from_millis(500);
 /// How long a connection that the device has closed may take to hand over what was sent before (wall clock).
 pub const LINGER_LIMIT: Duration = Duration::from_secs(1);
-const CHUNK: usize = 1024;
+/// Bytes read at once; a fleet has as many of these as devices.
+const CHUNK: usize = 512;
 
 /// Opens the stream that the device asks for, TLS included, within `CONNECT_LIMIT`.
 ///
 /// # Errors
 /// Why there is none.
-pub(crate) async fn open(net: Net, wish: Box<Connect>, date: Option<UnixTime>) -> Result<Link, NetFailure> {
+pub(crate) async fn open(net: Net, last: LastClient, wish: Box<Connect>, date: Option<UnixTime>) -> Result<Link, NetFailure> {
     let by = limit(CONNECT_LIMIT);
     let client = match wish.security {
         Security::Plain => None,
         Security::ServerTls | Security::MutualTls => {
             let identity = wish.identity.as_ref().filter(|_| wish.security == Security::MutualTls);
-            Some(Terms { trust: &wish.trust, identity, versions: wish.tls_versions, date }.client()?)
+            Some(last.client(&Terms { trust: &wish.trust, identity, versions: wish.tls_versions, date })?)
         }
     };
     let stream = net.connect(&wish.host, wish.port, by).await?;

@@ -11,6 +11,7 @@ use crate::net::{Net, failure};
 use crate::queue::{MemoryQueue, Queue};
 use crate::sntp;
 use crate::store::{CutPoints, Loaded, MemoryStore, Store};
+use crate::tls::LastClient;
 use device_core::device::{Boot, Device};
 use device_core::input::{Input, NetFailure, NetFailureKind, Network, WifiFailure};
 use device_core::output::{Output, POST_LIMIT, RequestId};
@@ -142,6 +143,7 @@ struct Powered<'a, R, W> {
     errands: Errands<Fact>,
     door: Option<(Door, Desk)>,
     link: Option<Link>,
+    last_client: LastClient,
     /// The network it is on.
     joined: Option<String>,
     /// When anything last happened but the passing of time (wall clock).
@@ -193,6 +195,7 @@ impl<'a, R: AsyncRead + Unpin, W: AsyncWrite + Unpin> Powered<'a, R, W> {
             errands: Errands::default(),
             door: None,
             link: None,
+            last_client: LastClient::default(),
             joined: None,
             active: Instant::now(),
             facts: VecDeque::from([Fact::Tick]),
@@ -395,8 +398,9 @@ impl<'a, R: AsyncRead + Unpin, W: AsyncWrite + Unpin> Powered<'a, R, W> {
             }
             Output::Connect(wish) => {
                 self.link = None;
+                let last = self.last_client.clone();
                 self.errands.restart(Errand::Connect, async move {
-                    match mqtt::open(net, wish, date).await {
+                    match mqtt::open(net, last, wish, date).await {
                         Ok(link) => Fact::Connected(link),
                         Err(why) => Fact::ConnectFailed(why),
                     }

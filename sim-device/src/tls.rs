@@ -20,7 +20,7 @@ use rustls::{
 use std::cell::Cell;
 use std::fmt;
 use std::io;
-use std::sync::{Arc, LazyLock};
+use std::sync::{Arc, LazyLock, Mutex, PoisonError};
 use std::time::Duration;
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::time::{Instant, timeout, timeout_at};
@@ -59,6 +59,11 @@ impl Terms<'_> {
     /// # Errors
     /// `BadIdentity`: the certificate or key shown cannot be used. `UnknownIssuer`: there is no anchor to trust.
     pub fn client(&self) -> Result<Arc<ClientConfig>, NetFailure> {
+        self.client_by(Arc::new(DeviceDate::new(self.date)))
+    }
+
+    /// The client these terms make, with this clock.
+    fn client_by(&self, clock: Arc<DeviceDate>) -> Result<Arc<ClientConfig>, NetFailure> {
         let verifier: Arc<dyn ServerCertVerifier> = match self.trust {
             Trust::Anybody => Arc::new(Anybody),
             Trust::System if SYSTEM_ROOTS.usable.is_empty() => {
@@ -72,7 +77,6 @@ impl Terms<'_> {
             TlsVersions::Only12 => &[&rustls::version::TLS12],
             TlsVersions::Only13 => &[&rustls::version::TLS13],
         };
-        let clock = Arc::new(DeviceDate::new(self.date));
         let builder = ClientConfig::builder_with_details(PROVIDER.clone(), clock)
             .with_protocol_versions(versions)
             .map_err(|e| failure(NetFailureKind::Tls, e.to_string()))?
@@ -95,6 +99,66 @@ impl Terms<'_> {
         };
         config.resumption = Resumption::disabled();
         Ok(Arc::new(config))
+    }
+
+    /// SHA-256 over all of the terms but the date, each part behind its length.
+    fn digest(&self) -> [u8; 32] {
+        let (kind, anchors) = match self.trust {
+            Trust::Anybody => (0, ""),
+            Trust::System => (1, ""),
+            Trust::Anchors(pem) => (2, pem.as_str()),
+        };
+        let versions = match self.versions {
+            TlsVersions::Both => 0,
+            TlsVersions::Only12 => 1,
+            TlsVersions::Only13 => 2,
+        };
+        let identity = self.identity.map(|i| [i.certificate.as_str(), i.key.expose()]);
+        let mut hash = ring::digest::Context::new(&ring::digest::SHA256);
+        hash.update(&[kind, versions, u8::from(identity.is_some())]);
+        for part in [anchors].into_iter().chain(identity.into_iter().flatten()) {
+            hash.update(&part.len().to_le_bytes());
+            hash.update(part.as_bytes());
+        }
+        let mut digest = [0; 32];
+        digest.copy_from_slice(hash.finish().as_ref());
+        digest
+    }
+}
+
+/// The client of the last connection, for a device that connects again by the same terms: reading certificates and key is a tenth of what a
+/// connection costs it. It costs no memory while that connection is open.
+#[derive(Clone, Default)]
+pub struct LastClient(Arc<Mutex<Option<Known>>>);
+
+struct Known {
+    digest: [u8; 32],
+    clock: Arc<DeviceDate>,
+    client: Arc<ClientConfig>,
+}
+
+impl LastClient {
+    /// The client these terms make, by their date.
+    ///
+    /// # Errors
+    /// As [`Terms::client`]; the last client is kept.
+    pub fn client(&self, terms: &Terms<'_>) -> Result<Arc<ClientConfig>, NetFailure> {
+        let digest = terms.digest();
+        let mut last = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(known) = last.as_ref().filter(|known| known.digest == digest) {
+            known.clock.set(terms.date);
+            return Ok(known.client.clone());
+        }
+        let clock = Arc::new(DeviceDate::new(terms.date));
+        let client = terms.client_by(clock.clone())?;
+        *last = Some(Known { digest, clock, client: client.clone() });
+        Ok(client)
+    }
+}
+
+impl fmt::Debug for LastClient {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("LastClient")
     }
 }
 
@@ -219,20 +283,27 @@ fn alert_name(alert: AlertDescription) -> String {
 
 /// The date by the device's clock, going on from when the connection was begun.
 #[derive(Debug)]
-struct DeviceDate {
-    begun: Instant,
-    date: u64,
-}
+struct DeviceDate(Mutex<(Instant, u64)>);
 
 impl DeviceDate {
     fn new(date: Option<UnixTime>) -> Self {
-        DeviceDate { begun: Instant::now(), date: date.and_then(|d| u64::try_from(d.0).ok()).unwrap_or(0) }
+        DeviceDate(Mutex::new(Self::begun(date)))
+    }
+
+    /// Another connection begins, at this date.
+    fn set(&self, date: Option<UnixTime>) {
+        *self.0.lock().unwrap_or_else(PoisonError::into_inner) = Self::begun(date);
+    }
+
+    fn begun(date: Option<UnixTime>) -> (Instant, u64) {
+        (Instant::now(), date.and_then(|d| u64::try_from(d.0).ok()).unwrap_or(0))
     }
 }
 
 impl rustls::time_provider::TimeProvider for DeviceDate {
     fn current_time(&self) -> Option<Date> {
-        Some(Date::since_unix_epoch(Duration::from_secs(self.date.saturating_add(self.begun.elapsed().as_secs()))))
+        let (begun, date) = *self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        Some(Date::since_unix_epoch(Duration::from_secs(date.saturating_add(begun.elapsed().as_secs()))))
     }
 }
 
@@ -426,6 +497,7 @@ impl ServerCertVerifier for Anybody {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use device_core::secret::Secret;
 
     #[test]
     fn alerts_have_the_names_of_the_rfc() {
@@ -461,6 +533,32 @@ mod tests {
         let heard = server.await.unwrap().expect("what the server had to say was taken");
         // The record of an alert, fatal.
         assert_eq!(heard[heard.len() - 7..heard.len() - 1], [0x15, 3, 3, 0, 2, 2], "{heard:?}");
+    }
+
+    #[test]
+    fn a_client_is_made_again_when_anything_but_the_date_differs() {
+        let key = rcgen::KeyPair::generate().unwrap();
+        let pem = rcgen::CertificateParams::new(["localhost".to_owned()]).unwrap().self_signed(&key).unwrap().pem();
+        let other = rcgen::KeyPair::generate().unwrap();
+        let (one, two) = (Trust::Anchors(pem.clone()), Trust::Anchors(format!("{pem}{pem}")));
+        let identity = |key: &rcgen::KeyPair| ClientIdentity { certificate: pem.clone(), key: Secret::new(key.serialize_pem()) };
+        let (mine, theirs) = (identity(&key), identity(&other));
+        let at = |date| Terms { trust: &one, identity: Some(&mine), versions: TlsVersions::Both, date: Some(UnixTime(date)) };
+        let last = LastClient::default();
+        let first = last.client(&at(5)).unwrap();
+        let again = last.client(&at(1_000_000)).unwrap();
+        assert!(Arc::ptr_eq(&first, &again));
+        assert!(again.time_provider.current_time().unwrap().as_secs() >= 1_000_000, "the new date counts");
+        for different in [
+            Terms { trust: &two, ..at(5) },
+            Terms { trust: &Trust::Anybody, ..at(5) },
+            Terms { identity: None, ..at(5) },
+            Terms { versions: TlsVersions::Only12, ..at(5) },
+        ] {
+            let before = last.client(&at(5)).unwrap();
+            assert!(!Arc::ptr_eq(&before, &last.client(&different).unwrap()), "{different:?}");
+        }
+        assert!(last.client(&Terms { identity: Some(&theirs), ..at(5) }).is_err(), "a key that does not fit is looked at");
     }
 
     #[test]

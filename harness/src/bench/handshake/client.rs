@@ -8,7 +8,7 @@ use rustls::client::Resumption;
 use rustls::pki_types::pem::PemObject;
 use rustls::pki_types::{CertificateDer, PrivateKeyDer, ServerName};
 use rustls::{ClientConfig, HandshakeKind, RootCertStore};
-use sim_device::Terms;
+use sim_device::{LastClient, Terms};
 use std::error::Error;
 use std::io;
 use std::net::SocketAddr;
@@ -28,7 +28,7 @@ const DISCONNECT: [u8; 2] = [0xe0, 0];
 /// Whose TLS is measured.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Who {
-    /// The twin's: its verifier and its clock, its settings read anew for each full handshake, as the twin does.
+    /// The twin's: its verifier and its clock, and its way of keeping the last connection's certificates and key read.
     Twin,
     /// tokio-rustls as it comes, everything prepared before: what the twin's is compared with.
     Raw,
@@ -41,6 +41,7 @@ pub(super) struct Client {
     authority: Arc<Authority>,
     /// None when plain.
     prepared: Option<Arc<ClientConfig>>,
+    last: LastClient,
 }
 
 /// How long the parts of a connection took, and what kind of handshake it was.
@@ -55,17 +56,20 @@ pub(super) struct Sample {
 
 impl Client {
     pub fn new(case: Case, who: Who, authority: &Arc<Authority>) -> Result<Client, Box<dyn Error + Send + Sync>> {
+        let last = LastClient::default();
         let prepared = match (case.security, who) {
             (Security::Plain, _) => None,
-            (_, Who::Twin) => Some(as_twin(&case, authority)?),
+            (_, Who::Twin) => Some(as_twin(&case, authority, &last)?),
             (_, Who::Raw) => Some(Arc::new(raw(&case, authority)?)),
         };
-        Ok(Client { case, who, authority: authority.clone(), prepared })
+        Ok(Client { case, who, authority: authority.clone(), prepared, last })
     }
 
     fn config(&self) -> Result<Option<Arc<ClientConfig>>, io::Error> {
         match (&self.prepared, self.who) {
-            (Some(_), Who::Twin) if !self.case.resumed => as_twin(&self.case, &self.authority).map(Some).map_err(io::Error::other),
+            (Some(_), Who::Twin) if !self.case.resumed => {
+                as_twin(&self.case, &self.authority, &self.last).map(Some).map_err(io::Error::other)
+            }
             (prepared, _) => Ok(prepared.clone()),
         }
     }
@@ -122,12 +126,12 @@ fn connect_packet(id: &str) -> Vec<u8> {
     packet
 }
 
-fn as_twin(case: &Case, authority: &Authority) -> Result<Arc<ClientConfig>, String> {
+fn as_twin(case: &Case, authority: &Authority, last: &LastClient) -> Result<Arc<ClientConfig>, String> {
     let trust = Trust::Anchors(authority.root_pem.clone());
     let identity = (case.security == Security::MutualTls).then_some(&authority.client);
     let date = Some(device_core::time::UnixTime(crate::world::wall_unix()));
     let terms = Terms { trust: &trust, identity, versions: case.version, date };
-    let client = terms.client().map_err(|failure| failure.text)?;
+    let client = last.client(&terms).map_err(|failure| failure.text)?;
     if !case.resumed {
         return Ok(client);
     }
