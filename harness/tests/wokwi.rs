@@ -59,6 +59,32 @@ const FILES: &[(&str, Is)] = &[
     ("screenshot", Skips("display")),
     ("touch", Skips("touch")),
     ("inner-key", OddSkips("`comment` is not read", "controls")),
+    ("two-commands", Odd(&["two verbs in one step", "Wokwi runs `delay` only", "begin a new line with `- wait-serial:`"])),
+    ("only-name", Odd(&["a step without a verb", "the run ends here, and fails"])),
+    ("empty-mapping-step", Odd(&["a step without a verb"])),
+    ("delay-minutes", Odd(&["`minutes` is no unit"])),
+    ("delay-point", Odd(&["a number and one unit"])),
+    ("delay-number-text", Odd(&["has no unit", "`300ms`"])),
+    ("delay-units", Odd(&["not Wokwi's in `1m`", "the duration `5.s`"])),
+    ("timeout-inside", Odd(&["unknown key `timeout`", "called `within`"])),
+    ("wait-list", Odd(&["for the text `a,1.5,,b,yes`", "the text is called `text`"])),
+    ("template", Odd(&["`board` is not read", "for the text `[object Object]`"])),
+    ("tags", Odd(&["the tag `!title`"])),
+    ("latin-1", Odd(&["not UTF-8 text", "save it as UTF-8"])),
+    ("empty-name", Odd(&["an empty name"])),
+    ("large-numbers", Good),
+    ("yaml-1-1", Odd(&["`longer` is not read"])),
+    ("part", OddSkips("`part-id: …`", "controls")),
+    ("pin-two-names", OddSkips("write \"0\", with quotes", "pins")),
+    ("control-loose", OddSkips("`part-id` is missing", "pins")),
+    ("touch-loose", OddSkips("a list", "touch")),
+    ("header-others", Odd(&["`author` is not read", "`device` is not read", "`targets` is not read", "`time` is not read"])),
+    ("header-ours", Refused(&["has no unit", "`30ms`"])),
+    ("many-aliases", Refused(&["more than 100 aliases"])),
+    ("yaml-1-1-name", Refused(&["a text is meant"])),
+    ("end-first", Refused(&["the end of a document before it begins"])),
+    ("tag-binary", Refused(&["write-serial: a mapping"])),
+    ("pin-false-name", Refused(&["no `name` or `pin`"])),
     ("no-name", Refused(&["`name` is missing"])),
     ("name-number", Refused(&["write \"42\", with quotes"])),
     ("no-version", Refused(&["`version` is missing"])),
@@ -67,21 +93,15 @@ const FILES: &[(&str, Is)] = &[
     ("steps-mapping", Refused(&["lines that begin with `- `"])),
     ("twice", Refused(&["stands twice", "keep one"])),
     ("documents", Refused(&["a second document"])),
-    ("two-commands", Refused(&["two verbs in one step", "begin a new line with `- delay:`", "Wokwi runs `delay` only"])),
-    ("only-name", Refused(&["a step without a verb"])),
     ("empty-step", Refused(&["nothing as a step", "remove it"])),
     ("delay-number", Refused(&["has no unit", "`300ms`"])),
-    ("delay-minutes", Refused(&["`minutes` is no unit"])),
-    ("delay-point", Refused(&["a number and one unit"])),
     ("timeout-beside", Refused(&["`wait-serial: { text: …, within: 5s }`"])),
     ("timeout-beside-delay", Refused(&["no limit of its own", "`within: 30s`"])),
-    ("timeout-inside", Refused(&["unknown key `timeout`", "called `within`"])),
     ("write-number", Refused(&["a text, or a list of numbers"])),
     ("write-nothing", Refused(&["an empty list of bytes"])),
     ("write-words", Refused(&["the text `ping`", "a number"])),
     ("pin-zero", Refused(&["write \"0\", with quotes"])),
     ("control-no-name", Refused(&["`name` is missing"])),
-    ("part", Refused(&["`part-id: …`"])),
     ("screenshot-nothing", Refused(&["`save-to`", "`compare-with`"])),
     ("touch-text", Refused(&["the text `left`", "a number"])),
     ("set-pin", Refused(&["unknown verb `set-pin`", "`set-control:"])),
@@ -160,6 +180,55 @@ fn a_file_of_wokwis_begins_with_power_on_and_a_text_is_a_text() {
     let empty = scenario::load(&folder().join("no-steps.yaml")).unwrap();
     assert!(empty.scenarios[0].steps.is_empty());
     assert_eq!(drive(&empty.scenarios[0], &[]).1.verdict, Verdict::Pass);
+}
+
+#[test]
+fn what_wokwi_takes_and_gives_up_at_fails_when_it_is_reached() {
+    for name in ["only-name", "empty-mapping-step", "delay-minutes", "delay-point"] {
+        let file = scenario::load(&folder().join(name).with_extension("yaml")).unwrap();
+        let (_, judgement) = drive(&file.scenarios[0], &[]);
+        assert_eq!(judgement.verdict, Verdict::Fail, "{name}: {judgement:?}");
+        assert!(format!("{judgement:?}").contains("Wokwi's command line ends"), "{name}: {judgement:?}");
+    }
+    let file = scenario::load(&folder().join("two-commands.yaml")).unwrap();
+    let verbs: Vec<_> = file.scenarios[0].steps.iter().map(|step| step.verb).collect();
+    assert_eq!(verbs, ["power-on", "delay"]);
+    let file = scenario::load(&folder().join("delay-number-text.yaml")).unwrap();
+    assert!(!drive(&file.scenarios[0], &[says(1, "ready")]).1.verdict.passed());
+}
+
+/// What the steps of a file wait for.
+fn awaited(name: &str) -> Vec<String> {
+    let file =
+        scenario::load(&folder().join(name).with_extension("yaml")).unwrap_or_else(|wrong| panic!("{}", wrong.render(false)));
+    let texts = file.scenarios[0].steps.iter().filter_map(|step| step.watch.as_ref()).map(|watch| format!("{watch:?}"));
+    texts.map(|text| text.strip_suffix(" on the console").map_or(text.clone(), |text| text.trim_matches('`').to_owned())).collect()
+}
+
+#[test]
+fn values_are_texts_as_javascript_and_its_yaml_have_them() {
+    assert_eq!(awaited("wait-list"), ["a,1.5,,b,yes", "[object Object]"]);
+    assert_eq!(awaited("large-numbers"), ["9007199254740992", "1.2345678901234568e+29", "4.722366482869645e+21"]);
+    assert_eq!(awaited("tags"), ["42", "5"]);
+    assert_eq!(awaited("yaml-1-1"), ["true", "8", "1s to pass"]);
+    assert_eq!(awaited("delay-units"), ["1m to pass", "5s to pass"]);
+    let file = scenario::load(&folder().join("large-numbers.yaml")).unwrap();
+    assert!(format!("{:?}", file.scenarios[0].steps[4].act).contains("[0, 1]"));
+}
+
+#[test]
+fn with_a_step_of_ours_what_wokwi_would_take_is_a_mistake() {
+    for step in [
+        "{}",
+        "{ delay: 1s, wait-serial: a }",
+        "delay: 5 minutes",
+        "wait-serial: [a]",
+        "wait-serial: !x a",
+        "set-control: { name: a }",
+    ] {
+        let text = format!("name: x\nversion: 1\nsteps:\n  - power-on: {{}}\n  - {step}\n");
+        assert!(scenario::read(Path::new("x.yaml"), text.as_bytes()).is_err(), "{step}");
+    }
 }
 
 #[test]

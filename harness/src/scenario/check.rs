@@ -206,7 +206,14 @@ impl Origin {
 
     fn step(&self, item: &Node, problems: &mut Vec<Problem>) -> Option<(StepAt, Vec<Capability>)> {
         let words = || VERBS.iter().map(|v| v.name).collect::<Vec<_>>();
-        let Value::Map(entries) = &item.value else {
+        let wokwis = self.dialect == Dialect::Wokwi;
+        let empty = Vec::new();
+        let entries = match &item.value {
+            Value::Map(entries) => Some(entries),
+            Value::List(items) if items.is_empty() && wokwis => Some(&empty),
+            _ => None,
+        };
+        let Some(entries) = entries else {
             let met = format!("{} as a step", item.describe());
             let help = match &item.value {
                 Value::Scalar { text, .. } => match verb(text.trim()).map(|v| v.name).or_else(|| nearest(text, words())) {
@@ -223,7 +230,7 @@ impl Origin {
         let name = match name.map(typed::read::<super::value::Text>) {
             Some(Ok(name)) => Some(name.0),
             Some(Err(mistakes)) => {
-                problems.extend(mistakes);
+                problems.extend(mistakes.into_iter().map(|p| Problem { warning: wokwis, ..p }));
                 None
             }
             None => None,
@@ -254,43 +261,32 @@ impl Origin {
             }
             return None;
         }
-        let (key, value) = match &verbs[..] {
-            [one] => one,
-            [] => {
-                problems.push(Problem::new(item.at.clone(), "a step without a verb", format!("verbs: {}", words().join(", "))));
-                return None;
-            }
-            [(first, _), (second, _), ..] => {
-                let met = format!("two verbs in one step, `{}` and `{}`", first.text, second.text);
-                let mut help = format!("one step each: begin a new line with `- {}:`", second.text);
-                if let Some(there) = wokwi::two_verbs(&first.text, &second.text) {
-                    help = format!("{help}; {there}");
+        let (verb, meaning, at) = if wokwis {
+            let (verb, meaning) = wokwi::step(item, &verbs, problems)?;
+            (verb, meaning, verbs.iter().find(|(key, _)| key.text == verb).map_or(&item.at, |(_, value)| &value.at))
+        } else {
+            let (key, value) = match &verbs[..] {
+                [one] => one,
+                [] => {
+                    let help = format!("verbs: {}", words().join(", "));
+                    problems.push(Problem::new(item.at.clone(), "a step without a verb", help));
+                    return None;
                 }
-                problems.push(Problem::new(second.at.clone(), met, help));
-                return None;
-            }
+                [(first, _), (second, _), ..] => {
+                    let met = format!("two verbs in one step, `{}` and `{}`", first.text, second.text);
+                    let help = format!("one step each: begin a new line with `- {}:`", second.text);
+                    problems.push(Problem::new(second.at.clone(), met, help));
+                    return None;
+                }
+            };
+            let verb = verb(&key.text)?;
+            let told = |mistakes: Vec<_>| problems.extend(mistakes.into_iter().map(|p| wokwi::of(p, &key.text, value)));
+            (verb.name, (verb.read)(value).map_err(told).ok()?, &value.at)
         };
-        let verb = verb(&key.text)?;
-        match (verb.read)(value) {
-            Err(mistakes) => {
-                let whole = |p: &Problem| p.at == value.at && !p.met.contains(&key.text);
-                problems.extend(mistakes.into_iter().map(|p| match p.met.as_str() {
-                    "unknown key `timeout`" => Problem { help: "the limit is called `within`: `within: 5s`".into(), ..p },
-                    "unknown key `value`" if verb.name == "wait-serial" => {
-                        Problem { help: "the text is called `text`, or stands alone: `wait-serial: …`".into(), ..p }
-                    }
-                    _ if whole(&p) => Problem { met: format!("{}: {}", key.text, p.met), ..p },
-                    _ => p,
-                }));
-                None
-            }
-            Ok(meaning) => {
-                let (line, column) = place(&self.file.source, item.at.start);
-                problems.extend(meaning.warnings.iter().map(|text| Problem { warning: true, ..two_lines(value.at.clone(), text) }));
-                let (act, watch, snapshot) = (meaning.act, meaning.watch, meaning.snapshot);
-                Some((StepAt { name, verb: verb.name, line, column, act, watch, snapshot }, meaning.needs))
-            }
-        }
+        let (line, column) = place(&self.file.source, item.at.start);
+        problems.extend(meaning.warnings.iter().map(|text| Problem { warning: true, ..two_lines(at.clone(), text) }));
+        let (act, watch, snapshot) = (meaning.act, meaning.watch, meaning.snapshot);
+        Some((StepAt { name, verb, line, column, act, watch, snapshot }, meaning.needs))
     }
 }
 
@@ -347,18 +343,23 @@ fn header(doc: &Node, dialect: Dialect, problems: &mut Vec<Problem>) -> Option<H
     }
     let header: Header = typed::read(doc).map_err(|mistakes| problems.extend(mistakes)).ok()?;
     let at = |keys: &[&str]| keys.iter().try_fold(doc, |node, key| node.get(key)).map_or(0..0, |node| node.at.clone());
-    long_name(&header.name, dialect, at(&["name"]), problems);
+    odd_name(&header.name, dialect, at(&["name"]), problems);
     ranges(&header, &at, problems);
     settings(doc, &header, problems);
     Some(header)
 }
 
-/// Wokwi sets no limit to a name.
-fn long_name(name: &str, dialect: Dialect, at: Range<usize>, problems: &mut Vec<Problem>) {
-    if name.trim().chars().count() > NAME_MAX || name.trim().contains('\n') {
-        let help = format!("one line of up to {NAME_MAX} characters; the rest belongs under `description`");
-        problems.push(Problem { warning: dialect == Dialect::Wokwi, ..Problem::new(at, "a long name", help) });
-    }
+/// Wokwi takes any text for a name.
+fn odd_name(name: &str, dialect: Dialect, at: Range<usize>, problems: &mut Vec<Problem>) {
+    let name = name.trim();
+    let (met, help) = if name.is_empty() {
+        ("an empty name", "say in one line what is shown".to_owned())
+    } else if name.chars().count() > NAME_MAX || name.contains('\n') {
+        ("a long name", format!("one line of up to {NAME_MAX} characters; the rest belongs under `description`"))
+    } else {
+        return;
+    };
+    problems.push(Problem { warning: dialect == Dialect::Wokwi, ..Problem::new(at, met, help) });
 }
 
 /// Limits that types do not have.
@@ -368,7 +369,6 @@ fn ranges(header: &Header, at: &dyn Fn(&[&str]) -> Range<usize>, problems: &mut 
             problems.push(Problem::new(at(keys), met, help));
         }
     };
-    refuse(header.name.trim().is_empty(), &["name"], "an empty name".into(), "say in one line what is shown");
     let period = header.device.telemetry_period.0;
     let allowed = period.is_zero() || (Duration::from_millis(10)..=Duration::from_secs(86_400)).contains(&period);
     refuse(

@@ -61,24 +61,25 @@ pub fn read(path: &Path, bytes: &[u8]) -> Result<File, Diagnostics> {
     if bytes.len() > FILE_MAX {
         return unreadable(format!("more than {FILE_MAX} bytes"), "a scenario is a page or two of text; split it");
     }
-    let source = match std::str::from_utf8(bytes) {
-        Ok(source) => source.strip_prefix('\u{feff}').unwrap_or(source),
-        Err(_) if bytes.starts_with(&[0xff, 0xfe]) || bytes.starts_with(&[0xfe, 0xff]) => {
-            return unreadable("UTF-16 text".into(), "save it as UTF-8");
-        }
-        Err(error) => {
-            let at = error.valid_up_to();
-            let line = bytes[..at].iter().filter(|b| **b == b'\n').count() + 1;
-            return unreadable(format!("byte {at} (line {line}) is not UTF-8 text"), "save it as UTF-8");
-        }
-    };
+    if bytes.starts_with(&[0xff, 0xfe]) || bytes.starts_with(&[0xfe, 0xff]) {
+        return unreadable("UTF-16 text".into(), "save it as UTF-8");
+    }
+    let text = String::from_utf8_lossy(bytes);
+    let source = text.strip_prefix('\u{feff}').unwrap_or(&text);
     let sha256 = Sha256::digest(bytes).iter().map(|b| format!("{b:02x}")).collect();
     let file = Arc::new(Text { path: path.to_path_buf(), source: source.to_string(), sha256, secrets: OnceLock::new() });
     let wrong = |problems| Diagnostics::new(path, source, problems);
 
-    let doc = yaml::parse(source).map_err(&wrong)?;
-    let mut problems = Vec::new();
+    let (doc, mut problems) = yaml::parse_loosely(source).map_err(&wrong)?;
+    if let Err(error) = std::str::from_utf8(bytes) {
+        // The text is the same up to there, but for the mark at its beginning.
+        let at = error.valid_up_to().saturating_sub(text.len() - source.len());
+        problems.push(Problem::new(at..at + '\u{fffd}'.len_utf8(), "a byte that is not UTF-8 text", "save it as UTF-8"));
+    }
     let dialect = wokwi::dialect(&doc);
+    if dialect == Dialect::Wokwi {
+        problems.iter_mut().for_each(|problem| problem.warning = true);
+    }
     let doc = wokwi::as_read(doc, dialect, source, &mut problems);
     let mut rows = if dialect == Dialect::Wokwi && doc.get("matrix").is_none() {
         vec![matrix::Row { name: String::new(), doc: doc.clone() }]

@@ -12,8 +12,9 @@ pub mod problem;
 pub mod schema;
 pub mod typed;
 pub mod value;
-mod wokwi;
+pub(crate) mod wokwi;
 pub mod yaml;
+mod yaml_1_1;
 
 pub use load::{File, FindError, find, load, read};
 pub use manual::manual;

@@ -30,17 +30,18 @@ const UNITS: [(&str, u128); 7] = [
 ];
 
 impl Period {
-    /// Reads `<decimal><unit>`; blanks and capitals do not matter, and `0` needs no unit.
+    /// Reads `<decimal><unit>`; blanks around and between the two, and capitals, do not matter, and `0` needs no unit.
     ///
     /// # Errors
     /// Two lines: what was met, and what to write instead.
     pub fn parse(text: &str) -> Result<Period, String> {
         let refused = |help: &str| Err(format!("the duration {}\n{help}", shown(text)));
         let units = "a number and one unit of ns, us, ms, s, m, h, d: `500ms`, `2.5s`, `90d`";
-        let compact: String = text.chars().filter(|c| !c.is_whitespace()).collect::<String>().to_ascii_lowercase();
-        let digits = compact.find(|c: char| !c.is_ascii_digit() && c != '.').unwrap_or(compact.len());
-        let (number, unit) = compact.split_at(digits);
-        if compact.starts_with('-') {
+        let plain = text.trim().to_ascii_lowercase();
+        let digits = plain.find(|c: char| !c.is_ascii_digit() && c != '.').unwrap_or(plain.len());
+        let (number, unit) = plain.split_at(digits);
+        let unit = unit.trim_start();
+        if plain.starts_with('-') {
             return refused("a duration is not negative");
         }
         let (whole, fraction) = number.split_once('.').unwrap_or((number, ""));
@@ -302,6 +303,7 @@ mod tests {
             "3651d",
             "99999999999999999999999999999999999999999d",
             "5µs",
+            "1 0ms",
         ] {
             assert!(Period::parse(text).is_err(), "{text}");
         }

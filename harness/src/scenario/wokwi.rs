@@ -2,9 +2,10 @@
 
 use super::header::Header;
 use super::problem::{Problem, nearest};
-use super::yaml::{Key, Node, Value};
+use super::value::number_text;
+use super::yaml::{Key, Node, Plain, Value, resolve};
 use super::{Dialect, typed};
-use crate::step::verb;
+use crate::step::{Meaning, verb};
 
 /// Wokwi's verbs, in the order in which its command line looks for them: of two in one step it runs the first of this list only.
 pub(super) const VERBS: [&str; 11] = [
@@ -31,6 +32,10 @@ const KEYS: [(&str, &[&str]); 7] = [
     ("touch-move", &["part-id", "x", "y"]),
     ("touch-release", &["part-id"]),
 ];
+
+/// The keys at the top of a file that are Wokwi's, and those that nobody has but this harness: what is wrong under these is a mistake in
+/// any file. Of every other key a file of Wokwi's may make what it likes.
+const HEADER: [&str; 9] = ["name", "version", "steps", "within", "fail-on", "never", "matrix", "exclude", "needs"];
 
 /// Words people write where one of Wokwi's or ours is meant, and what to write instead.
 const ELSEWHERE: &[(&[&str], &str)] = &[
@@ -83,14 +88,6 @@ pub(super) fn instead_of(word: &str) -> Option<&'static str> {
     ELSEWHERE.iter().find(|(words, _)| words.contains(&plain.as_str())).map(|(_, help)| *help)
 }
 
-/// Of two verbs in one step, what Wokwi makes of it.
-pub(super) fn two_verbs(first: &str, second: &str) -> Option<String> {
-    let place = |word: &str| VERBS.iter().position(|verb| *verb == word);
-    let (first, second) = (place(first)?, place(second)?);
-    let runs = VERBS[first.min(second)];
-    Some(format!("Wokwi runs `{runs}` only and drops the other without a word"))
-}
-
 /// Whose file it is: Wokwi's, when no step has a verb that is ours alone.
 pub(super) fn dialect(doc: &Node) -> Dialect {
     let Some(Value::List(items)) = doc.get("steps").map(|steps| &steps.value) else { return Dialect::Own };
@@ -129,20 +126,15 @@ pub(super) fn as_read(doc: Node, dialect: Dialect, source: &str, problems: &mut 
 
 /// The warning about a header key that Wokwi ignores and this harness does not know, or knows as something else.
 fn unread(key: &Key, value: &Node) -> Option<Problem> {
-    let mapping = matches!(key.text.as_str(), "device" | "broker" | "ca" | "time" | "matrix");
-    let list = matches!(key.text.as_str(), "air" | "exclude" | "targets" | "needs" | "never" | "fail-on");
-    let other_shape = (mapping && !matches!(value.value, Value::Map(_))) || (list && !matches!(value.value, Value::List(_)));
-    if other_shape && key.text != "fail-on" {
-        let shape = if mapping { "mapping" } else { "list" };
-        let help = format!("Wokwi does not read this key; here it would be a {shape}");
-        return Some(Problem::warning(key.at.clone(), format!("`{}` is not read", key.text), help));
+    if HEADER.contains(&key.text.as_str()) {
+        return None;
     }
     let alone = Node { at: value.at.clone(), value: Value::Map(vec![(key.clone(), value.clone())]) };
-    let unknown = format!("unknown key `{}`", key.text);
-    let known =
-        typed::read::<Header>(&alone).err().is_none_or(|mistakes| !mistakes.iter().any(|p| p.at == key.at && p.met == unknown));
-    if known {
-        return None;
+    let mistake = typed::read::<Header>(&alone).err()?.into_iter().next()?;
+    let met = format!("`{}` is not read", key.text);
+    if mistake.at != key.at || mistake.met != format!("unknown key `{}`", key.text) {
+        let help = format!("Wokwi does not read this key, and here it is something else: {}; {}", mistake.met, mistake.help);
+        return Some(Problem::warning(key.at.clone(), met, help));
     }
     let help = match key.text.replace('_', "-").as_str() {
         "timeout" => "Wokwi does not read it either; the limit of the trial is called `within`: `within: 30s`",
@@ -155,7 +147,7 @@ fn unread(key: &Key, value: &Node) -> Option<Problem> {
         Some(near) => format!("did you mean `{near}`? {help}"),
         None => help.to_owned(),
     };
-    Some(Problem::warning(key.at.clone(), format!("`{}` is not read", key.text), help))
+    Some(Problem::warning(key.at.clone(), met, help))
 }
 
 fn step_as_read(item: &mut Node, dialect: Dialect, problems: &mut Vec<Problem>) {
@@ -168,21 +160,169 @@ fn step_as_read(item: &mut Node, dialect: Dialect, problems: &mut Vec<Problem>) 
             if known.contains(&key.text.as_str()) {
                 return true;
             }
-            if matches!(key.text.as_str(), "part" | "id" | "partId" | "part_id") && !has_part {
-                let met = format!("`{}` in `{}`", key.text, word.text);
-                problems.push(Problem::new(key.at.clone(), met, "the part is named by `part-id`: `part-id: …`"));
-                key.text = "part-id".into();
-                return true;
-            }
-            if dialect == Dialect::Own {
+            let part = matches!(key.text.as_str(), "part" | "id" | "partId" | "part_id") && !has_part;
+            match dialect {
+                Dialect::Own if part => {
+                    let met = format!("`{}` in `{}`", key.text, word.text);
+                    problems.push(Problem::new(key.at.clone(), met, "the part is named by `part-id`: `part-id: …`"));
+                    key.text = "part-id".into();
+                    true
+                }
                 // Where our own verbs are, keys are checked strictly.
-                return true;
+                Dialect::Own => true,
+                Dialect::Wokwi => {
+                    let mut help = format!("Wokwi drops it without a word; `{}` knows {}", word.text, known.join(", "));
+                    if part {
+                        help = format!("the part is named by `part-id`: `part-id: …`; {help}");
+                    }
+                    problems.push(Problem::warning(key.at.clone(), format!("`{}` is not read", key.text), help));
+                    false
+                }
             }
-            let help = format!("Wokwi drops it without a word; `{}` knows {}", word.text, known.join(", "));
-            problems.push(Problem::warning(key.at.clone(), format!("`{}` is not read", key.text), help));
-            false
         });
     }
+}
+
+/// What a step of a file of Wokwi's means: its verb, and what stands under it. What Wokwi's command line refuses before anything runs is
+/// a mistake; what it takes and this harness would not is a warning, and does what it does there. None when there is a mistake.
+pub(super) fn step(item: &Node, entries: &[&(Key, Node)], problems: &mut Vec<Problem>) -> Option<(&'static str, Meaning)> {
+    let place = |(key, _): &&&(Key, Node)| VERBS.iter().position(|verb| *verb == key.text);
+    let mistakes: Vec<_> =
+        entries.iter().filter_map(|(key, value)| Some((key, value, validate(&key.text, value).err()?))).collect();
+    for (key, value, mistake) in &mistakes {
+        // What this harness says of it is more, where it says anything.
+        match verb(&key.text).and_then(|verb| (verb.read)(value).err()) {
+            Some(told) => problems.extend(told.into_iter().map(|problem| of(problem, &key.text, value))),
+            None => problems.push(mistake.clone()),
+        }
+    }
+    if !mistakes.is_empty() {
+        return None;
+    }
+    let Some((key, value)) = entries.iter().min_by_key(place) else {
+        let help = "there the run ends here, and fails; a remark is written as `# …`";
+        problems.push(Problem::warning(item.at.clone(), "a step without a verb", help));
+        return Some(("name", Meaning::fails("a step without a verb, at which Wokwi's command line ends".into())));
+    };
+    for (other, _) in entries.iter().filter(|(other, _)| other.text != key.text) {
+        let met = format!("two verbs in one step, `{}` and `{}`", key.text, other.text);
+        let help =
+            format!("Wokwi runs `{}` only and drops the other without a word: begin a new line with `- {}:`", key.text, other.text);
+        problems.push(Problem::warning(other.at.clone(), met, help));
+    }
+    let verb = verb(&key.text)?;
+    let meaning = match (verb.read)(value) {
+        Ok(meaning) => meaning,
+        Err(told) => {
+            let meaning = (verb.loosely)(value);
+            let told = told.into_iter().map(|problem| of(problem, &key.text, value));
+            let Some(meaning) = meaning else {
+                problems.extend(told);
+                return None;
+            };
+            problems.extend(told.map(|problem| Problem { warning: true, ..problem }));
+            meaning
+        }
+    };
+    if key.text == "delay" && text_of(value).trim_end().ends_with(['m', 'M', 'h', 'H', 'd', 'D']) {
+        let help = "the run fails there at this step: Wokwi knows ns, us, ms and s";
+        problems.push(Problem::warning(value.at.clone(), format!("a unit that is not Wokwi's in `{}`", text_of(value)), help));
+    }
+    Some((verb.name, meaning))
+}
+
+/// Says whose value it is, where the whole value is meant.
+pub(super) fn of(problem: Problem, word: &str, value: &Node) -> Problem {
+    match problem.met.as_str() {
+        "unknown key `timeout`" => Problem { help: "the limit is called `within`: `within: 5s`".into(), ..problem },
+        "unknown key `value`" if word == "wait-serial" => {
+            Problem { help: "the text is called `text`, or stands alone: `wait-serial: …`".into(), ..problem }
+        }
+        met if problem.at == value.at && !met.contains(word) => Problem { met: format!("{word}: {met}"), ..problem },
+        _ => problem,
+    }
+}
+
+/// Whether JavaScript holds a value for true.
+fn truthy(node: &Node) -> bool {
+    match &node.value {
+        Value::List(_) | Value::Map(_) => true,
+        Value::Scalar { text, quoted: true } => !text.is_empty(),
+        Value::Scalar { text, quoted: false } => match resolve(text) {
+            Plain::Null => false,
+            Plain::Bool(b) => b,
+            Plain::Whole(n) => n != 0,
+            Plain::Real(n) => n != 0.0 && !n.is_nan(),
+            Plain::Text(text) => !text.is_empty(),
+        },
+    }
+}
+
+fn is_number(node: &Node) -> bool {
+    matches!(&node.value, Value::Scalar { text, quoted: false } if matches!(resolve(text), Plain::Whole(_) | Plain::Real(_)))
+}
+
+fn is_text(node: &Node) -> bool {
+    matches!(&node.value, Value::Scalar { text, quoted } if *quoted || matches!(resolve(text), Plain::Text(_)))
+}
+
+/// The text JavaScript makes of a value.
+pub(crate) fn text_of(node: &Node) -> String {
+    match &node.value {
+        Value::Scalar { text, quoted: true } => text.clone(),
+        Value::Scalar { text, quoted: false } => match resolve(text) {
+            Plain::Null => "null".into(),
+            Plain::Bool(b) => b.to_string(),
+            Plain::Whole(n) => n.to_string(),
+            Plain::Real(n) => number_text(n),
+            Plain::Text(text) => text.into(),
+        },
+        Value::Map(_) => "[object Object]".into(),
+        Value::List(items) => {
+            let text = |node: &Node| match &node.value {
+                Value::Scalar { text, quoted: false } if resolve(text) == Plain::Null => String::new(),
+                _ => text_of(node),
+            };
+            items.iter().map(text).collect::<Vec<_>>().join(",")
+        }
+    }
+}
+
+/// What Wokwi's command line refuses of what stands under a verb, before anything runs. It looks at less than this harness does.
+fn validate(word: &str, value: &Node) -> Result<(), Problem> {
+    let refuse = |at: &Node, help: &str| Err(Problem::new(at.at.clone(), format!("{word}: {}", at.describe()), help));
+    let needs: &[&[&str]] = match word {
+        "delay" if !is_text(value) => return refuse(value, "a duration is a number and its unit: `500ms`"),
+        "write-serial" => match &value.value {
+            Value::List(items) if items.is_empty() => return refuse(value, "give at least one number, or a text"),
+            Value::List(items) => {
+                return items.iter().find(|item| !is_number(item)).map_or(Ok(()), |odd| refuse(odd, "a byte is a number"));
+            }
+            _ if is_text(value) => return Ok(()),
+            _ => return refuse(value, "allowed: a text, or a list of numbers"),
+        },
+        "expect-pin" => &[&["name", "pin"]],
+        "set-control" => &[&["name", "control"]],
+        "take-screenshot" => &[&["part-id"], &["save-to", "compare-with"]],
+        "touch" | "touch-press" | "touch-move" | "touch-release" => &[&["part-id"]],
+        _ => &[],
+    };
+    for keys in needs {
+        if !keys.iter().any(|key| value.get(key).is_some_and(truthy)) {
+            let help = format!("add `{}: …`; Wokwi takes 0 and an empty text for a missing one", keys[0]);
+            return Err(Problem::new(value.at.clone(), format!("{word}: no `{}`", keys.join("` or `")), help));
+        }
+    }
+    if matches!(word, "touch" | "touch-press" | "touch-move") {
+        for key in ["x", "y"] {
+            match value.get(key) {
+                Some(number) if is_number(number) => {}
+                Some(other) => return refuse(other, "allowed: a number"),
+                None => return refuse(value, "add `x: …` and `y: …`, in pixels"),
+            }
+        }
+    }
+    Ok(())
 }
 
 #[cfg(test)]

@@ -1,6 +1,7 @@
 //! YAML text to a tree of nodes that know their place, within limits (size, depth, nodes, aliases unfolded).
 
 use super::problem::Problem;
+use super::yaml_1_1;
 use granit_parser::{Event, Parser, ScalarStyle, Span, Tag};
 use std::borrow::Cow;
 use std::collections::HashMap;
@@ -10,6 +11,8 @@ use std::ops::Range;
 pub const FILE_MAX: usize = 256 * 1024;
 /// How deep lists and mappings may stand in one another.
 pub const DEPTH_MAX: usize = 32;
+/// The most aliases of one anchor.
+pub const ALIASES_MAX: usize = 100;
 /// The most values in a file, aliases counted as what they stand for.
 pub const NODES_MAX: usize = 20_000;
 
@@ -56,7 +59,7 @@ pub enum Plain<'a> {
     Bool(bool),
     /// A whole number.
     Whole(i64),
-    /// A number with a fraction or an exponent, or too large for `Whole`.
+    /// A number with a fraction or an exponent, or one beyond ±2⁵³.
     Real(f64),
     /// Anything else.
     Text(&'a str),
@@ -73,10 +76,10 @@ pub fn resolve(text: &str) -> Plain<'_> {
     }
     for (prefix, radix) in [("0x", 16), ("0o", 8)] {
         if let Some(digits) = text.strip_prefix(prefix)
-            && digits.bytes().all(|b| b.is_ascii_alphanumeric())
-            && let Ok(number) = i64::from_str_radix(digits, radix)
+            && !digits.is_empty()
+            && digits.chars().all(|c| c.is_digit(radix))
         {
-            return Plain::Whole(number);
+            return i64::from_str_radix(digits, radix).map_or_else(|_| Plain::Real(large(digits, radix)), number);
         }
     }
     let unsigned = text.strip_prefix(['-', '+']).unwrap_or(text);
@@ -87,14 +90,26 @@ pub fn resolve(text: &str) -> Plain<'_> {
         && unsigned.contains(|c: char| c.is_ascii_digit())
         && unsigned.bytes().all(|b| matches!(b, b'0'..=b'9' | b'.' | b'e' | b'E' | b'+' | b'-'));
     if numeric {
-        if let Ok(number) = text.parse() {
-            return Plain::Whole(number);
+        if let Ok(whole) = text.parse() {
+            return number(whole);
         }
-        if let Ok(number) = text.parse() {
-            return Plain::Real(number);
+        if let Ok(real) = text.parse() {
+            return Plain::Real(real);
         }
     }
     Plain::Text(text)
+}
+
+/// A whole number, as far as the numbers of YAML's other readers (IEEE 754 doubles) hold it exactly.
+fn number<'a>(whole: i64) -> Plain<'a> {
+    const EXACT_MAX: u64 = 1 << 53;
+    #[expect(clippy::cast_precision_loss, reason = "that it rounds is what is meant")]
+    if whole.unsigned_abs() <= EXACT_MAX { Plain::Whole(whole) } else { Plain::Real(whole as f64) }
+}
+
+/// The value of digits that are too many for 64 bits.
+fn large(digits: &str, radix: u32) -> f64 {
+    digits.chars().filter_map(|c| c.to_digit(radix)).fold(0.0, |sum, digit| sum * f64::from(radix) + f64::from(digit))
 }
 
 impl Node {
@@ -150,12 +165,22 @@ pub fn shown(text: &str) -> String {
 /// Reads one document.
 ///
 /// # Errors
-/// All that keeps the text from being one YAML document within the limits, and every key that stands twice in a mapping.
+/// All that keeps the text from being one YAML document within the limits, every key that stands twice in a mapping, and every tag that
+/// means nothing here.
 pub fn parse(source: &str) -> Result<Node, Vec<Problem>> {
-    let mut reader = Reader { source, nodes: 0, anchors: HashMap::new(), problems: Vec::new() };
+    let (node, odd) = parse_loosely(source)?;
+    if odd.is_empty() { Ok(node) } else { Err(odd) }
+}
+
+/// Reads one document, and what a reader that is less strict passes over: tags that mean nothing here.
+///
+/// # Errors
+/// As [`parse`], those tags aside.
+pub fn parse_loosely(source: &str) -> Result<(Node, Vec<Problem>), Vec<Problem>> {
+    let mut reader = Reader { source, nodes: 0, anchors: HashMap::new(), problems: Vec::new(), odd: Vec::new(), old: false };
     let mut parser = Parser::new_from_str(source);
     match reader.document(&mut parser) {
-        Ok(node) if reader.problems.is_empty() => Ok(node),
+        Ok(node) if reader.problems.is_empty() => Ok((node, reader.odd)),
         Ok(_) => Err(reader.problems),
         Err(problem) => {
             reader.problems.push(problem);
@@ -164,11 +189,43 @@ pub fn parse(source: &str) -> Result<Node, Vec<Problem>> {
     }
 }
 
+/// What a tag asks for.
+#[derive(Clone, Copy)]
+enum Kind {
+    Text,
+    Whole,
+    Real,
+    Bool,
+    Null,
+    Binary,
+}
+
+impl Kind {
+    /// Whether a scalar is of the kind; else it is a text.
+    fn holds(self, plain: &Plain<'_>) -> bool {
+        match (self, plain) {
+            (Kind::Whole, Plain::Whole(_)) | (Kind::Bool, Plain::Bool(_)) | (Kind::Null, Plain::Null) => true,
+            (Kind::Real, Plain::Real(_)) => true,
+            _ => false,
+        }
+    }
+}
+
 struct Reader<'s> {
     source: &'s str,
     nodes: usize,
-    anchors: HashMap<usize, Node>,
+    anchors: HashMap<usize, Anchor>,
     problems: Vec<Problem>,
+    /// What is passed over by those who are not strict.
+    odd: Vec<Problem>,
+    /// Whether the document says `%YAML 1.1`.
+    old: bool,
+}
+
+/// What an anchor stands for.
+struct Anchor {
+    node: Node,
+    uses: usize,
 }
 
 type Next<'s> = Result<(Event<'s>, Range<usize>), Problem>;
@@ -221,7 +278,14 @@ impl<'s> Reader<'s> {
         events: &mut I,
     ) -> Result<Node, Problem> {
         match self.next(events)? {
-            (Event::DocumentStart(..), _) => {}
+            (Event::DocumentStart(_, version), at) => {
+                self.old = version.is_some_and(|version| (version.major, version.minor) == (1, 1));
+                let before = self.source.get(..at.start).unwrap_or_default();
+                if let Some(end) = before.lines().find(|line| line.trim_end() == "...") {
+                    let at = before.find(end).unwrap_or_default();
+                    return Err(Problem::new(at..at + 3, "the end of a document before it begins", "remove this line"));
+                }
+            }
             (_, at) => {
                 return Err(Problem::new(
                     0..at.start.min(1),
@@ -252,11 +316,20 @@ impl<'s> Reader<'s> {
         self.grow(1, &at)?;
         let (node, anchor) = match event {
             Event::Scalar(text, style, anchor, tag) => {
-                let forced = self.tag(tag.as_ref(), &at);
-                (
-                    Node { at, value: Value::Scalar { text: text.into_owned(), quoted: forced || style != ScalarStyle::Plain } },
-                    anchor,
-                )
+                let value = match self.tag(tag.as_ref(), &at) {
+                    // Bytes, which no verb takes: to JavaScript they are numbers under the keys 0, 1, ….
+                    Some(Kind::Binary) => {
+                        let byte = Value::Scalar { text: "0".into(), quoted: false };
+                        Value::Map(vec![(Key { at: at.clone(), text: "0".into() }, Node { at: at.clone(), value: byte })])
+                    }
+                    Some(kind) => Value::Scalar { quoted: !kind.holds(&resolve(&text)), text: text.into_owned() },
+                    None if self.old && style == ScalarStyle::Plain => match yaml_1_1::as_1_2(&text) {
+                        Some(text) => Value::Scalar { text: text.into_owned(), quoted: false },
+                        None => Value::Scalar { text: text.into_owned(), quoted: true },
+                    },
+                    None => Value::Scalar { text: text.into_owned(), quoted: style != ScalarStyle::Plain },
+                };
+                (Node { at, value }, anchor)
             }
             Event::SequenceStart(_, anchor, tag) => {
                 self.tag(tag.as_ref(), &at);
@@ -273,6 +346,7 @@ impl<'s> Reader<'s> {
                 self.tag(tag.as_ref(), &at);
                 let mut entries: Vec<(Key, Node)> = Vec::new();
                 let mut seen = HashMap::new();
+                let mut merged = Vec::new();
                 let end = loop {
                     let (event, key_at) = self.next(events)?;
                     if event == Event::MappingEnd {
@@ -281,11 +355,16 @@ impl<'s> Reader<'s> {
                     let key = self.node(events, event, key_at, depth + 1)?;
                     let (event, value_at) = self.next(events)?;
                     let value = self.node(events, event, value_at, depth + 1)?;
-                    let Value::Scalar { text, .. } = key.value else {
-                        self.problems.push(Problem::new(key.at, "a key that is not a word", "keys are words"));
-                        continue;
+                    let text = match key.value {
+                        Value::Scalar { text, .. } => text,
+                        // `{{ name }}` of a template: no word that anybody knows, but a key.
+                        Value::List(_) | Value::Map(_) => self.source.get(key.at.clone()).unwrap_or_default().to_owned(),
                     };
                     let key = Key { at: key.at, text };
+                    if self.old && key.text == "<<" {
+                        merged.extend(self.merged(value)?);
+                        continue;
+                    }
                     if let Some(first) = seen.insert(key.text.clone(), key.at.start) {
                         let (line, column) = super::problem::place(self.source, first);
                         let met = format!("`{}` stands twice in this mapping", key.text);
@@ -298,21 +377,31 @@ impl<'s> Reader<'s> {
                     }
                     entries.push((key, value));
                 };
+                for (key, value) in merged {
+                    if !entries.iter().any(|(there, _)| there.text == key.text) {
+                        entries.push((key, value));
+                    }
+                }
                 let start = entries.first().map_or(at.start, |(k, _)| at.start.min(k.at.start));
                 (Node { at: self.trimmed(start..end), value: Value::Map(entries) }, anchor)
             }
             Event::Alias(id) => {
-                let Some(target) = self.anchors.get(&id) else {
+                let Some(target) = self.anchors.get_mut(&id) else {
                     return Err(Problem::new(at, "an alias inside of what it stands for", "an alias cannot contain itself"));
                 };
-                let copy = Node { at: at.clone(), value: target.value.clone() };
+                target.uses += 1;
+                if target.uses > ALIASES_MAX {
+                    let met = format!("more than {ALIASES_MAX} aliases of one anchor");
+                    return Err(Problem::new(at, met, "use a matrix, or split the scenario"));
+                }
+                let copy = Node { at: at.clone(), value: target.node.value.clone() };
                 self.grow(copy.count(), &at)?;
                 (copy, 0)
             }
             _ => return Err(Problem::new(at, "the document ends here", "a value is missing")),
         };
         if anchor != 0 {
-            self.anchors.insert(anchor, node.clone());
+            self.anchors.insert(anchor, Anchor { node: node.clone(), uses: 0 });
         }
         Ok(node)
     }
@@ -326,19 +415,30 @@ impl<'s> Reader<'s> {
         Ok(())
     }
 
-    /// Whether the tag makes a text of a scalar.
-    fn tag(&mut self, tag: Option<&Cow<'_, Tag>>, at: &Range<usize>) -> bool {
-        match tag {
-            Some(tag) if tag.is_yaml_core_schema() => tag.core_suffix() == Some("str"),
-            Some(tag) => {
-                self.problems.push(Problem::new(
-                    at.clone(),
-                    format!("the tag {}", shown(&tag.original())),
-                    "scenarios have no tags: remove it",
-                ));
-                false
+    /// What a tag makes of a scalar, if there is one.
+    fn tag(&mut self, tag: Option<&Cow<'_, Tag>>, at: &Range<usize>) -> Option<Kind> {
+        let tag = tag?;
+        Some(match tag.core_suffix() {
+            Some("int") => Kind::Whole,
+            Some("float") => Kind::Real,
+            Some("bool") => Kind::Bool,
+            Some("null") => Kind::Null,
+            Some(_) => Kind::Text,
+            None if tag.original() == "!" => Kind::Text,
+            None => {
+                let met = format!("the tag {}", shown(&tag.original()));
+                self.odd.push(Problem::new(at.clone(), met, "scenarios have no tags: remove it"));
+                if tag.original() == "!!binary" { Kind::Binary } else { Kind::Text }
             }
-            None => false,
+        })
+    }
+
+    /// What YAML 1.1's merge key adds: the entries of a mapping, or of several, the first of which wins.
+    fn merged(&self, from: Node) -> Result<Vec<(Key, Node)>, Problem> {
+        match from.value {
+            Value::Map(entries) => Ok(entries),
+            Value::List(items) => Ok(items.into_iter().map(|item| self.merged(item)).collect::<Result<Vec<_>, _>>()?.concat()),
+            Value::Scalar { .. } => Err(Problem::new(from.at, "nothing to merge", "`<<` takes a mapping, or a list of them")),
         }
     }
 

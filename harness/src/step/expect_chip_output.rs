@@ -4,6 +4,7 @@ use super::part::beyond;
 use super::{Meaning, Verb};
 use crate::scenario::header::Capability;
 use crate::scenario::value::Text;
+use crate::scenario::yaml::Node;
 use schemars::JsonSchema;
 use serde::Deserialize;
 
@@ -17,5 +18,8 @@ impl Verb for ExpectChipOutput {
     const EXAMPLE: &'static str = "- expect-chip-output: chip is ready";
     fn mean(self) -> Result<Meaning, String> {
         Ok(beyond(Self::NAME, Capability::Chips))
+    }
+    fn loosely(_: &Node) -> Option<Meaning> {
+        Some(beyond(Self::NAME, Capability::Chips))
     }
 }

@@ -3,6 +3,7 @@
 use super::part::{Name, beyond};
 use super::{Meaning, Verb};
 use crate::scenario::header::Capability;
+use crate::scenario::yaml::Node;
 use schemars::JsonSchema;
 use serde::Deserialize;
 
@@ -48,5 +49,8 @@ impl Verb for ExpectPin {
             meaning.warnings.push(format!("the value {value} of a pin\n{help}"));
         }
         Ok(meaning)
+    }
+    fn loosely(_: &Node) -> Option<Meaning> {
+        Some(beyond(Self::NAME, Capability::Pins))
     }
 }

@@ -92,8 +92,34 @@ impl Meaning {
     fn then<W: Watch + 'static>(self, make: impl Fn() -> W + Send + Sync + 'static) -> Meaning {
         Meaning { watch: Some(MakeWatch(Box::new(move || Box::new(make())))), ..self }
     }
+    /// Ends the trial as failed, when it is its turn.
+    pub(crate) fn fails(why: String) -> Meaning {
+        Meaning::watch(move || Failing(why.clone()))
+    }
     fn needs(self, needs: &[Capability]) -> Meaning {
         Meaning { needs: needs.to_vec(), ..self }
+    }
+}
+
+/// A step that Wokwi's command line takes, and at which it then gives up.
+#[derive(Debug)]
+struct Failing(String);
+
+impl Watch for Failing {
+    fn reads(&self) -> &[Source] {
+        &[]
+    }
+    fn observe(&mut self, _: &Event) -> Progress {
+        Progress::Waiting
+    }
+    fn within(&self) -> Duration {
+        Duration::ZERO
+    }
+    fn time_up(&mut self) -> Progress {
+        Progress::Failed(self.0.clone())
+    }
+    fn describe(&self) -> String {
+        self.0.clone()
     }
 }
 
@@ -108,6 +134,10 @@ pub trait Verb: DeserializeOwned + JsonSchema {
     /// # Errors
     /// What serde cannot check, in two lines: what was met, and what to write instead.
     fn mean(self) -> Result<Meaning, String>;
+    /// What a value means that is not of the type, or that [`mean`](Verb::mean) refuses, where Wokwi's command line takes it; none: nothing.
+    fn loosely(_value: &Node) -> Option<Meaning> {
+        None
+    }
 }
 
 /// A verb, without its type.
@@ -119,6 +149,8 @@ pub struct Word {
     pub example: &'static str,
     /// Reads what stands under it.
     pub read: fn(&Node) -> Result<Meaning, Vec<Problem>>,
+    /// Reads what stands under it in a file of Wokwi's, when `read` refuses it and Wokwi does not.
+    pub loosely: fn(&Node) -> Option<Meaning>,
     /// The schema of what stands under it.
     pub schema: fn(&mut SchemaGenerator) -> Schema,
 }
@@ -133,7 +165,7 @@ const fn word<V: Verb>() -> Word {
     fn schema<V: Verb>(generator: &mut SchemaGenerator) -> Schema {
         generator.subschema_for::<V>()
     }
-    Word { name: V::NAME, example: V::EXAMPLE, read: read::<V>, schema: schema::<V> }
+    Word { name: V::NAME, example: V::EXAMPLE, read: read::<V>, loosely: V::loosely, schema: schema::<V> }
 }
 
 /// Declares the verbs: module and type, in the order in which the manual lists them.

@@ -3,6 +3,7 @@
 use super::part::{Name, beyond};
 use super::{Meaning, Verb};
 use crate::scenario::header::Capability;
+use crate::scenario::yaml::Node;
 use schemars::JsonSchema;
 use serde::Deserialize;
 
@@ -35,5 +36,8 @@ impl Verb for SetControl {
             meaning.warnings.push("no `value`\nsay what the control is set to: `value: 1`".into());
         }
         Ok(meaning)
+    }
+    fn loosely(_: &Node) -> Option<Meaning> {
+        Some(beyond(Self::NAME, Capability::Controls))
     }
 }

@@ -4,6 +4,7 @@ use super::part::{Name, beyond};
 use super::{Meaning, Verb};
 use crate::scenario::header::Capability;
 use crate::scenario::value::Text;
+use crate::scenario::yaml::Node;
 use schemars::JsonSchema;
 use serde::Deserialize;
 
@@ -31,5 +32,8 @@ impl Verb for TakeScreenshot {
             return Err("a screenshot that is neither kept nor compared\ngive `save-to`, `compare-with` or both".into());
         }
         Ok(beyond(Self::NAME, Capability::Display))
+    }
+    fn loosely(_: &Node) -> Option<Meaning> {
+        Some(beyond(Self::NAME, Capability::Display))
     }
 }

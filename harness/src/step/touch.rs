@@ -4,6 +4,7 @@ use super::part::{Name, beyond};
 use super::{Meaning, Verb};
 use crate::scenario::header::Capability;
 use crate::scenario::value::Period;
+use crate::scenario::yaml::Node;
 use schemars::JsonSchema;
 use serde::Deserialize;
 
@@ -31,5 +32,8 @@ impl Verb for Touch {
     const EXAMPLE: &'static str = "- touch: { part-id: lcd1, x: 10, y: 20, duration: 80ms, wait: true }";
     fn mean(self) -> Result<Meaning, String> {
         Ok(beyond(Self::NAME, Capability::Touch))
+    }
+    fn loosely(_: &Node) -> Option<Meaning> {
+        Some(beyond(Self::NAME, Capability::Touch))
     }
 }

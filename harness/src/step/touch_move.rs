@@ -3,6 +3,7 @@
 use super::part::{Name, beyond};
 use super::{Meaning, Verb};
 use crate::scenario::header::Capability;
+use crate::scenario::yaml::Node;
 use schemars::JsonSchema;
 use serde::Deserialize;
 
@@ -24,5 +25,8 @@ impl Verb for TouchMove {
     const EXAMPLE: &'static str = "- touch-move: { part-id: lcd1, x: 30, y: 20 }";
     fn mean(self) -> Result<Meaning, String> {
         Ok(beyond(Self::NAME, Capability::Touch))
+    }
+    fn loosely(_: &Node) -> Option<Meaning> {
+        Some(beyond(Self::NAME, Capability::Touch))
     }
 }

@@ -3,6 +3,7 @@
 use super::part::{Name, beyond};
 use super::{Meaning, Verb};
 use crate::scenario::header::Capability;
+use crate::scenario::yaml::Node;
 use schemars::JsonSchema;
 use serde::Deserialize;
 
@@ -20,5 +21,8 @@ impl Verb for TouchRelease {
     const EXAMPLE: &'static str = "- touch-release: { part-id: lcd1 }";
     fn mean(self) -> Result<Meaning, String> {
         Ok(beyond(Self::NAME, Capability::Touch))
+    }
+    fn loosely(_: &Node) -> Option<Meaning> {
+        Some(beyond(Self::NAME, Capability::Touch))
     }
 }

@@ -4,7 +4,8 @@ use super::{Meaning, Progress, Verb, Watch};
 use crate::event::{Event, Source, What};
 use crate::pattern::Pattern;
 use crate::scenario::value::{Period, Text, number_text};
-use crate::scenario::yaml::shown;
+use crate::scenario::wokwi::text_of;
+use crate::scenario::yaml::{Node, shown};
 use schemars::{JsonSchema, Schema, SchemaGenerator, json_schema};
 use serde::Deserialize;
 use serde::de::{self, Deserializer, MapAccess, Visitor, value::MapAccessDeserializer};
@@ -104,21 +105,40 @@ impl Verb for WaitSerial {
     const EXAMPLE: &'static str = "- power-on: {}\n- wait-serial: Access point started\n- wait-serial: { pattern: 'address=[0-9.]+', within: 5s }";
     fn mean(self) -> Result<Meaning, String> {
         let within = self.within.map_or(FOREVER, |within| within.0);
-        let wish = match self.wish {
-            // The tape has lines without the CR before their end.
-            Wish::Text(text) => {
-                let text = text.replace("\r\n", "\n");
-                Wish::Text(text.strip_suffix('\r').map(str::to_owned).unwrap_or(text))
-            }
-            pattern @ Wish::Pattern(_) => pattern,
-        };
-        if matches!(&wish, Wish::Text(text) if text.is_empty()) {
-            // No bytes: said already.
-            return Ok(Meaning::default());
-        }
-        let wish = Arc::new(wish);
-        Ok(Meaning::watch(move || Find { wish: wish.clone(), within, said: String::new() }))
+        Ok(match self.wish {
+            Wish::Text(text) => find(text_wish(&text), within),
+            pattern @ Wish::Pattern(_) => find(pattern, within),
+        })
     }
+    fn loosely(value: &Node) -> Option<Meaning> {
+        let ours = |node: &Node| {
+            let has = |key| node.get(key).is_some();
+            (has("text") || has("pattern")) && node.entries().iter().all(|(key, _)| ["text", "pattern", "within"].contains(&&*key.text))
+        };
+        if ours(value) {
+            return None;
+        }
+        let text = text_of(value);
+        let help = "a text with brackets or braces needs quotes; with a limit it is `wait-serial: { text: …, within: 5s }`";
+        let mut meaning = find(text_wish(&text), FOREVER);
+        meaning.warnings.push(format!("Wokwi takes this for the text {}\n{help}", shown(&text)));
+        Some(meaning)
+    }
+}
+
+/// A text as the tape has it: lines without the CR before their end.
+fn text_wish(text: &str) -> Wish {
+    let text = text.replace("\r\n", "\n");
+    Wish::Text(text.strip_suffix('\r').map(str::to_owned).unwrap_or(text))
+}
+
+fn find(wish: Wish, within: Duration) -> Meaning {
+    if matches!(&wish, Wish::Text(text) if text.is_empty()) {
+        // No bytes: said already.
+        return Meaning::default();
+    }
+    let wish = Arc::new(wish);
+    Meaning::watch(move || Find { wish: wish.clone(), within, said: String::new() })
 }
 
 impl fmt::Display for Wish {
@@ -181,7 +201,7 @@ impl Watch for Find {
 mod tests {
     use super::*;
 
-    fn find(text: &str, said: &[What]) -> Option<(usize, String)> {
+    fn found(text: &str, said: &[What]) -> Option<(usize, String)> {
         let mut watch = Find { wish: Arc::new(Wish::Text(text.into())), within: FOREVER, said: String::new() };
         said.iter().enumerate().find_map(|(at, what)| {
             match watch.observe(&Event { at_us: 0, from: Source::Device, what: what.clone() }) {
@@ -195,12 +215,12 @@ mod tests {
     fn it_is_met_across_line_ends_and_chunks() {
         let said = [What::Line("boot ök".into()), What::Partial("login".into()), What::Partial(": ".into()), What::Line("x".into())];
         let met = |at, rest: &str| Some((at, rest.to_owned()));
-        assert_eq!(find("ök", &said), met(0, "\n"));
-        assert_eq!(find("o", &said), met(0, "ot ök\n"));
-        assert_eq!(find("k\nlog", &said), met(1, "in"));
-        assert_eq!(find("login: ", &said), met(2, ""));
-        assert_eq!(find("k\nlogin: x\n", &said), met(3, ""));
-        assert_eq!(find("öklogin", &said), None);
-        assert_eq!(find("BOOT", &said), None);
+        assert_eq!(found("ök", &said), met(0, "\n"));
+        assert_eq!(found("o", &said), met(0, "ot ök\n"));
+        assert_eq!(found("k\nlog", &said), met(1, "in"));
+        assert_eq!(found("login: ", &said), met(2, ""));
+        assert_eq!(found("k\nlogin: x\n", &said), met(3, ""));
+        assert_eq!(found("öklogin", &said), None);
+        assert_eq!(found("BOOT", &said), None);
     }
 }

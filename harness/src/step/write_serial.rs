@@ -10,7 +10,7 @@ use std::borrow::Cow;
 use std::fmt;
 
 /// The bytes one step can write.
-const BYTES_MAX: usize = 64 * 1024;
+const BYTES_MAX: usize = crate::scenario::yaml::FILE_MAX;
 
 /// Writes a text, or a list of numbers as bytes (modulo 256), to the device's console as it is, without a line end:
 /// `write-serial: "status\n"`. `command` is the same for one line, with its end.
