@@ -79,7 +79,7 @@ fn schema_and_loader_refuse_the_same_mistakes() {
         "name: x\nversion: 1\ntime: { date: yesterday }\nsteps: []",
         "name: x\nversion: 1\nsteps: [{ poweron: {} }]",
         "name: x\nversion: 1\nsteps: [{ power-on: {}, power-off: {} }]",
-        "name: x\nversion: 1\nsteps: [{ name: only }]",
+        "name: x\nversion: 1\nsteps: [{ power-on: {} }, { name: only }]",
         "name: x\nversion: 1\nsteps: [power-on]",
         "name: x\nversion: 1\nsteps: [{ power-on: { cut-before: { write: nvs } } }]",
         "name: x\nversion: 1\nsteps: [{ wait-for: { device: { report: toast-ready } } }]",

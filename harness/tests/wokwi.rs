@@ -70,7 +70,6 @@ const FILES: &[(&str, Is)] = &[
     ("wait-list", Odd(&["for the text `a,1.5,,b,yes`", "the text is called `text`"])),
     ("template", Odd(&["`board` is not read", "for the text `[object Object]`"])),
     ("tags", Odd(&["the tag `!title`"])),
-    ("latin-1", Odd(&["not UTF-8 text", "save it as UTF-8"])),
     ("empty-name", Odd(&["an empty name"])),
     ("large-numbers", Good),
     ("yaml-1-1", Odd(&["`longer` is not read"])),
@@ -228,6 +227,21 @@ fn with_a_step_of_ours_what_wokwi_would_take_is_a_mistake() {
     ] {
         let text = format!("name: x\nversion: 1\nsteps:\n  - power-on: {{}}\n  - {step}\n");
         assert!(scenario::read(Path::new("x.yaml"), text.as_bytes()).is_err(), "{step}");
+    }
+}
+
+#[test]
+fn bytes_that_are_no_utf_8_are_a_warning() {
+    let file = scenario::read(Path::new("x.yaml"), b"name: Temp\xe9rature\nversion: 1\nsteps:\n  - wait-serial: ready\n").unwrap();
+    let report = flat(&file.warnings.render(false));
+    assert!(report.contains("not UTF-8 text") && report.contains("[x.yaml:1:11]"), "{report}");
+}
+
+#[test]
+fn what_is_ours_at_the_top_of_a_file_is_looked_at_strictly() {
+    for head in ["ca: { misbehave: [expird] }", "device: { tls: 1.3 }", "air: [{ ssd: lab }]", "fail-on: Guru", "within: 30"] {
+        let text = format!("name: x\nversion: 1\n{head}\nsteps:\n  - wait-serial: ready\n");
+        assert!(scenario::read(Path::new("x.yaml"), text.as_bytes()).is_err(), "{head}");
     }
 }
 

@@ -71,14 +71,21 @@ pub fn read(path: &Path, bytes: &[u8]) -> Result<File, Diagnostics> {
     let wrong = |problems| Diagnostics::new(path, source, problems);
 
     let (doc, mut problems) = yaml::parse_loosely(source).map_err(&wrong)?;
+    let dialect = wokwi::dialect(&doc);
     if let Err(error) = std::str::from_utf8(bytes) {
+        let at = error.valid_up_to();
+        if dialect == Dialect::Own {
+            let line = bytes[..at].iter().filter(|b| **b == b'\n').count() + 1;
+            return unreadable(format!("byte {at} (line {line}) is not UTF-8 text"), "save it as UTF-8");
+        }
         // The text is the same up to there, but for the mark at its beginning.
-        let at = error.valid_up_to().saturating_sub(text.len() - source.len());
+        let at = at.saturating_sub(text.len() - source.len());
         problems.push(Problem::new(at..at + '\u{fffd}'.len_utf8(), "a byte that is not UTF-8 text", "save it as UTF-8"));
     }
-    let dialect = wokwi::dialect(&doc);
-    if dialect == Dialect::Wokwi {
-        problems.iter_mut().for_each(|problem| problem.warning = true);
+    match dialect {
+        Dialect::Wokwi => problems.iter_mut().for_each(|problem| problem.warning = true),
+        Dialect::Own if problems.is_empty() => {}
+        Dialect::Own => return Err(wrong(problems)),
     }
     let doc = wokwi::as_read(doc, dialect, source, &mut problems);
     let mut rows = if dialect == Dialect::Wokwi && doc.get("matrix").is_none() {

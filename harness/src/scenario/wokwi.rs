@@ -129,10 +129,26 @@ fn unread(key: &Key, value: &Node) -> Option<Problem> {
     if HEADER.contains(&key.text.as_str()) {
         return None;
     }
-    let alone = Node { at: value.at.clone(), value: Value::Map(vec![(key.clone(), value.clone())]) };
-    let mistake = typed::read::<Header>(&alone).err()?.into_iter().next()?;
+    let mistakes = |value: Node| {
+        let alone = Node { at: value.at.clone(), value: Value::Map(vec![(key.clone(), value)]) };
+        typed::read::<Header>(&alone).err().unwrap_or_default()
+    };
+    let mistake = mistakes(value.clone()).into_iter().next()?;
     let met = format!("`{}` is not read", key.text);
     if mistake.at != key.at || mistake.met != format!("unknown key `{}`", key.text) {
+        // `ca: { misbehave: [expird] }` is ours, and wrong; `device: { board: esp32 }` is somebody else's.
+        let known = |(inner, value): &(Key, Node)| {
+            let alone = Node { at: value.at.clone(), value: Value::Map(vec![(inner.clone(), value.clone())]) };
+            mistakes(alone).iter().all(|p| p.at != inner.at || p.met != format!("unknown key `{}`", inner.text))
+        };
+        let ours = match (key.text.as_str(), &value.value) {
+            ("device" | "broker" | "ca" | "time", Value::Map(entries)) => entries.iter().any(known),
+            ("air", Value::List(items)) => items.iter().any(|item| matches!(item.value, Value::Map(_))),
+            _ => false,
+        };
+        if ours {
+            return None;
+        }
         let help = format!("Wokwi does not read this key, and here it is something else: {}; {}", mistake.met, mistake.help);
         return Some(Problem::warning(key.at.clone(), met, help));
     }

@@ -203,11 +203,13 @@ enum Kind {
 impl Kind {
     /// Whether a scalar is of the kind; else it is a text.
     fn holds(self, plain: &Plain<'_>) -> bool {
-        match (self, plain) {
-            (Kind::Whole, Plain::Whole(_)) | (Kind::Bool, Plain::Bool(_)) | (Kind::Null, Plain::Null) => true,
-            (Kind::Real, Plain::Real(_)) => true,
-            _ => false,
-        }
+        matches!(
+            (self, plain),
+            (Kind::Whole, Plain::Whole(_))
+                | (Kind::Real, Plain::Real(_))
+                | (Kind::Bool, Plain::Bool(_))
+                | (Kind::Null, Plain::Null)
+        )
     }
 }
 
