@@ -1,7 +1,6 @@
 //! Wi-Fi as the shell needs it, and the simulated surroundings of boards that have no radio.
 
 use alloc::string::String;
-use alloc::vec;
 use alloc::vec::Vec;
 use core::cell::RefCell;
 use core::future::pending;
@@ -49,21 +48,14 @@ struct AirNetwork {
     dhcp: bool,
 }
 
-/// Simulated surroundings: at first one near network, `lab` with the password `correct-horse`. They outlive a reboot, not a power cut.
-#[derive(Debug)]
+/// Simulated surroundings; empty at first. They outlive a reboot, not a power cut.
+#[derive(Debug, Default)]
 pub struct Air(RefCell<Surroundings>);
 
-#[derive(Debug)]
+#[derive(Debug, Default)]
 struct Surroundings {
     networks: Vec<AirNetwork>,
     joined: Option<String>,
-}
-
-impl Default for Air {
-    fn default() -> Air {
-        let lab = AirNetwork { ssid: "lab".into(), password: Secret::new("correct-horse"), rssi: -48, channel: 6, dhcp: true };
-        Air(RefCell::new(Surroundings { networks: vec![lab], joined: None }))
-    }
 }
 
 impl Wifi for Air {

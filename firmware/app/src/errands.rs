@@ -19,12 +19,12 @@ pub(crate) enum Errand {
     Csr,
     /// Asking the CA.
     Post,
-    /// Opening the broker's stream, and carrying it once it is open.
+    /// Finding out where the device is.
+    Address,
+    /// The broker's stream: opening it, carrying it, handing over the last bytes.
     Connect,
     /// Serving HTTP connections.
     Http,
-    /// Handing over the last bytes of a closed connection.
-    Linger,
 }
 
 type Running<'a, T> = Pin<Box<dyn Future<Output = T> + 'a>>;
@@ -58,6 +58,11 @@ impl<'a, T> Errands<'a, T> {
     /// How many of this kind are under way.
     pub fn count(&self, errand: Errand) -> usize {
         self.0.iter().filter(|(e, _)| *e == errand).count()
+    }
+
+    /// Whether the device is owed the answer of any. The broker's stream speaks for itself.
+    pub fn any_owed(&self) -> bool {
+        self.0.iter().any(|(e, _)| !matches!(e, Errand::Http | Errand::Connect | Errand::Address))
     }
 
     /// What the next one to end ends in. Safe to drop while waiting.

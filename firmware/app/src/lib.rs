@@ -6,20 +6,34 @@
 //! | file | what it does |
 //! |---|---|
 //! | `shell` | the loop that drives `device-core`: one task, one wait |
-//! | `console` | lines in, lines out |
-//! | `clock` | the device clock |
-//! | `air` | simulated Wi-Fi surroundings, for boards without a radio |
+//! | `console`, `clock` | lines in, lines out; the device clock |
+//! | `air` | Wi-Fi as the shell needs it, and simulated surroundings for boards without a radio |
 //! | `errands` | what is under way for the device |
+//! | `http` | the provisioning API's server |
+//! | `enroll`, `reply` | key and CSR, the HTTPS exchange with the CA, HTTP answers |
+//! | `mqtt`, `tls`, `net` | the broker's stream; Mbed TLS; TCP |
+//! | `sntp` | the date |
+//! | `store`, `queue`, `flash` | NVS in ESP-IDF's format: the stored set, waiting readings |
+//! | `rng` | the board's randomness, shared |
 #![no_std]
 extern crate alloc;
 
-pub mod air;
+mod air;
 mod clock;
 mod console;
 mod enroll;
 mod errands;
+mod flash;
+mod http;
+mod mqtt;
+mod net;
+mod queue;
+mod reply;
+mod rng;
 mod shell;
-pub mod store;
+mod sntp;
+mod store;
+mod tls;
 
 pub use air::{Air, Wifi};
 pub use shell::{Heap, Parts, run};

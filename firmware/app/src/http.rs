@@ -1,0 +1,409 @@
+//! The HTTP server of the provisioning API: reads requests within limits, hands them to the device, writes its answers.
+
+use crate::clock::ticks;
+use alloc::boxed::Box;
+use alloc::format;
+use alloc::rc::Rc;
+use alloc::string::String;
+use alloc::vec;
+use alloc::vec::Vec;
+use core::cell::Cell;
+use core::time::Duration;
+use device_core::input::Request;
+use device_core::output::{RequestId, Response};
+use device_core::provisioning::BODY_LIMIT;
+use embassy_net::Stack;
+use embassy_net::tcp::TcpSocket;
+use embassy_sync::blocking_mutex::raw::NoopRawMutex;
+use embassy_sync::channel::Channel;
+use embassy_sync::signal::Signal;
+use embassy_time::{Timer, with_timeout};
+use embedded_io_async::Write as _;
+
+/// The port it listens on.
+pub const PORT: u16 = 80;
+/// Connections served at once; more are refused by the network stack, which has no backlog.
+pub const CONNECTIONS_MAX: usize = 4;
+/// How long a request's head may take, and how long a connection may rest between requests.
+pub const HEAD_LIMIT: Duration = Duration::from_secs(5);
+/// How long a request's body may take as a whole.
+pub const BODY_READ_LIMIT: Duration = Duration::from_secs(5);
+/// How long a connection may last, whatever is done on it.
+pub const CONNECTION_LIMIT: Duration = Duration::from_secs(60);
+/// The bytes of the largest request head.
+pub const HEAD_BYTES_MAX: usize = 8 * 1024;
+/// The most header lines of a request.
+const HEADERS_MAX: usize = 64;
+/// What an aborted request may still send before its connection is dropped, so that its sender reads the answer.
+const DRAIN_BYTES_MAX: usize = 256 * 1024;
+const DRAIN_LIMIT: Duration = Duration::from_secs(1);
+const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
+/// The bytes that may wait in each direction of a connection.
+const WINDOW: usize = 1024;
+const CHUNK: usize = 512;
+
+/// A request that has been read.
+pub(crate) struct OwnedRequest {
+    method: String,
+    path: String,
+    authorization: Option<String>,
+    content_type: Option<String>,
+    body: Vec<u8>,
+}
+
+impl OwnedRequest {
+    /// As the device reads it.
+    pub fn as_request(&self) -> Request<'_> {
+        Request {
+            // RFC 9110 section 9.3.2: HEAD is GET whose answer has no body, which the server sees to.
+            method: if self.method == "HEAD" { "GET" } else { &self.method },
+            path: &self.path,
+            authorization: self.authorization.as_deref(),
+            content_type: self.content_type.as_deref(),
+            body: &self.body,
+        }
+    }
+}
+
+/// Where requests come in and answers go out.
+pub(crate) struct Desk {
+    asked: Channel<NoopRawMutex, (RequestId, OwnedRequest), CONNECTIONS_MAX>,
+    places: [Place; CONNECTIONS_MAX],
+    next: Cell<u64>,
+}
+
+/// One connection's place at the desk.
+#[derive(Default)]
+struct Place {
+    waits_for: Cell<Option<RequestId>>,
+    answer: Signal<NoopRawMutex, Response>,
+}
+
+impl Desk {
+    pub fn new() -> Desk {
+        Desk { asked: Channel::new(), places: Default::default(), next: Cell::new(1) }
+    }
+
+    /// The next request. Safe to drop while waiting.
+    pub async fn ask(&self) -> (RequestId, OwnedRequest) {
+        self.asked.receive().await
+    }
+
+    /// Answers; somebody who has left meanwhile gets nothing.
+    pub fn respond(&self, id: RequestId, response: Response) {
+        if let Some(place) = self.places.iter().find(|p| p.waits_for.get() == Some(id)) {
+            place.answer.signal(response);
+        }
+    }
+
+    /// Whether somebody waits for an answer of the device.
+    pub fn is_asked(&self) -> bool {
+        self.places.iter().any(|p| p.waits_for.get().is_some())
+    }
+
+    async fn answer(&self, place: usize, request: OwnedRequest) -> Response {
+        let id = RequestId(self.next.get());
+        self.next.set(id.0 + 1);
+        let place = &self.places[place];
+        place.answer.reset();
+        place.waits_for.set(Some(id));
+        let _leave = Leave(place);
+        self.asked.send((id, request)).await;
+        place.answer.wait().await
+    }
+}
+
+/// Leaves the place when the connection does.
+struct Leave<'a>(&'a Place);
+
+impl Drop for Leave<'_> {
+    fn drop(&mut self) {
+        self.0.waits_for.set(None);
+    }
+}
+
+/// Serves one connection after the other at this place of the desk, for ever.
+pub(crate) async fn serve(stack: Stack<'static>, desk: Rc<Desk>, place: usize) -> ! {
+    let (mut receive, mut send): (Box<[u8]>, Box<[u8]>) = (vec![0; WINDOW].into(), vec![0; WINDOW].into());
+    loop {
+        let mut socket = TcpSocket::new(stack, &mut receive, &mut send);
+        socket.set_nagle_enabled(false);
+        if socket.accept(PORT).await.is_err() {
+            Timer::after(ticks(ACCEPT_PAUSE)).await;
+            continue;
+        }
+        let mut connection = Connection { socket, waiting: Vec::new() };
+        let _ = with_timeout(ticks(CONNECTION_LIMIT), connection.converse(&desk, place)).await;
+        connection.end().await;
+    }
+}
+
+/// Why a connection ends.
+enum End {
+    /// The client has gone, or has been silent for too long.
+    Silent,
+    /// An answer without the device: status and message.
+    Refused(u16, &'static str),
+}
+
+struct Connection<'a> {
+    socket: TcpSocket<'a>,
+    /// What was read and not used.
+    waiting: Vec<u8>,
+}
+
+/// What the head of a request says.
+struct Head {
+    request: OwnedRequest,
+    body: Body,
+    persists: bool,
+    expects_continue: bool,
+}
+
+#[derive(Clone, Copy)]
+enum Body {
+    Bytes(u64),
+    Chunks,
+}
+
+const BAD_HEAD: End = End::Refused(400, "the request's head cannot be read");
+const BAD_BODY: End = End::Refused(400, "the body is broken");
+
+impl Connection<'_> {
+    async fn converse(&mut self, desk: &Desk, place: usize) {
+        loop {
+            match self.turn(desk, place).await {
+                Ok(true) => {}
+                Ok(false) | Err(End::Silent) => return,
+                Err(End::Refused(status, message)) => {
+                    let body = format!(r#"{{"status":"error","message":"{message}"}}"#);
+                    let _ = self.write(&Response { status, body, allow: None }, false, true).await;
+                    return;
+                }
+            }
+        }
+    }
+
+    /// One request and its answer; false when it is the last on this connection.
+    async fn turn(&mut self, desk: &Desk, place: usize) -> Result<bool, End> {
+        let head = with_timeout(ticks(HEAD_LIMIT), self.head()).await.map_err(|_| End::Silent)??;
+        let Head { mut request, body, persists, expects_continue } = head;
+        if expects_continue && self.waiting.is_empty() && !matches!(body, Body::Bytes(0)) {
+            self.socket.write_all(b"HTTP/1.1 100 Continue\r\n\r\n").await.map_err(|_| End::Silent)?;
+        }
+        let read = with_timeout(ticks(BODY_READ_LIMIT), self.body(body)).await;
+        request.body = read.map_err(|_| End::Refused(408, "the body takes too long"))??;
+        let last = !persists || request.body.len() > BODY_LIMIT;
+        let without_body = request.method == "HEAD";
+        let response = desk.answer(place, request).await;
+        self.write(&response, without_body, last).await.map_err(|()| End::Silent)?;
+        Ok(!last)
+    }
+
+    /// Reads more; an error at the end of the stream.
+    async fn more(&mut self) -> Result<(), End> {
+        let mut chunk = [0; CHUNK];
+        match self.socket.read(&mut chunk).await {
+            Ok(n) if n > 0 => {
+                self.waiting.extend_from_slice(&chunk[..n]);
+                Ok(())
+            }
+            _ => Err(End::Silent),
+        }
+    }
+
+    async fn head(&mut self) -> Result<Head, End> {
+        loop {
+            let mut headers = vec![httparse::EMPTY_HEADER; HEADERS_MAX];
+            let mut head = httparse::Request::new(&mut headers);
+            match head.parse(&self.waiting) {
+                Ok(httparse::Status::Complete(n)) => {
+                    let head = understand(&head)?;
+                    self.waiting.drain(..n);
+                    return Ok(head);
+                }
+                Ok(httparse::Status::Partial) if self.waiting.len() >= HEAD_BYTES_MAX => {
+                    return Err(End::Refused(431, "the request's head is too long"));
+                }
+                Ok(httparse::Status::Partial) => self.more().await?,
+                Err(httparse::Error::TooManyHeaders) => return Err(End::Refused(431, "the request's head is too long")),
+                Err(_) => return Err(BAD_HEAD),
+            }
+        }
+    }
+
+    /// Reads at most `BODY_LIMIT` + 1 bytes, which is one more than the device accepts.
+    async fn body(&mut self, body: Body) -> Result<Vec<u8>, End> {
+        let broken = |_| BAD_BODY;
+        match body {
+            Body::Bytes(n) => {
+                let n = usize::try_from(n).unwrap_or(usize::MAX).min(BODY_LIMIT + 1);
+                while self.waiting.len() < n {
+                    self.more().await.map_err(broken)?;
+                }
+                let rest = self.waiting.split_off(n);
+                Ok(core::mem::replace(&mut self.waiting, rest))
+            }
+            Body::Chunks => self.chunks().await,
+        }
+    }
+
+    async fn chunks(&mut self) -> Result<Vec<u8>, End> {
+        let mut body = Vec::new();
+        loop {
+            match httparse::parse_chunk_size(&self.waiting) {
+                Ok(httparse::Status::Complete((at, 0))) => {
+                    self.waiting.drain(..at);
+                    self.trailers().await?;
+                    return Ok(body);
+                }
+                Ok(httparse::Status::Complete((at, size))) => {
+                    self.waiting.drain(..at);
+                    let room = BODY_LIMIT + 1 - body.len();
+                    let size = usize::try_from(size).unwrap_or(usize::MAX);
+                    let wanted = size.min(room);
+                    while self.waiting.len() < wanted {
+                        self.more().await.map_err(|_| BAD_BODY)?;
+                    }
+                    body.extend(self.waiting.drain(..wanted));
+                    if body.len() > BODY_LIMIT {
+                        return Ok(body);
+                    }
+                    while self.waiting.len() < 2 {
+                        self.more().await.map_err(|_| BAD_BODY)?;
+                    }
+                    if !self.waiting.starts_with(b"\r\n") {
+                        return Err(BAD_BODY);
+                    }
+                    self.waiting.drain(..2);
+                }
+                Ok(httparse::Status::Partial) if self.waiting.len() > CHUNK => return Err(BAD_BODY),
+                Ok(httparse::Status::Partial) => self.more().await.map_err(|_| BAD_BODY)?,
+                Err(_) => return Err(BAD_BODY),
+            }
+        }
+    }
+
+    /// Reads what follows the last chunk, up to the empty line.
+    async fn trailers(&mut self) -> Result<(), End> {
+        loop {
+            if self.waiting.starts_with(b"\r\n") {
+                self.waiting.drain(..2);
+                return Ok(());
+            }
+            if let Some(end) = self.waiting.windows(4).position(|w| w == b"\r\n\r\n") {
+                self.waiting.drain(..end + 4);
+                return Ok(());
+            }
+            if self.waiting.len() > HEAD_BYTES_MAX {
+                return Err(BAD_BODY);
+            }
+            self.more().await.map_err(|_| BAD_BODY)?;
+        }
+    }
+
+    async fn write(&mut self, response: &Response, without_body: bool, last: bool) -> Result<(), ()> {
+        let Response { status, body, allow } = response;
+        let mut text = format!("HTTP/1.1 {status} {}\r\ncontent-type: application/json\r\n", reason(*status));
+        if let Some(allow) = allow {
+            text += &format!("allow: {allow}\r\n");
+        }
+        if last {
+            text += "connection: close\r\n";
+        }
+        text += &format!("content-length: {}\r\n\r\n", body.len());
+        if !without_body {
+            text += body;
+        }
+        self.socket.write_all(text.as_bytes()).await.map_err(drop)
+    }
+
+    /// Closes in good order. A sender that has gone, or does not read, is not waited for.
+    async fn end(mut self) {
+        let drain = async {
+            self.socket.close();
+            let mut drained = 0;
+            let mut chunk = [0; CHUNK];
+            while let Ok(n) = self.socket.read(&mut chunk).await {
+                drained += n;
+                if n == 0 || drained > DRAIN_BYTES_MAX {
+                    break;
+                }
+            }
+            self.socket.flush().await
+        };
+        if !matches!(with_timeout(ticks(DRAIN_LIMIT), drain).await, Ok(Ok(()))) {
+            self.socket.abort();
+            let _ = with_timeout(ticks(DRAIN_LIMIT), self.socket.flush()).await;
+        }
+    }
+}
+
+fn understand(head: &httparse::Request<'_, '_>) -> Result<Head, End> {
+    let (Some(method), Some(target), Some(version)) = (head.method, head.path, head.version) else { return Err(BAD_HEAD) };
+    let values = |name: &'static str| head.headers.iter().filter(move |h| h.name.eq_ignore_ascii_case(name)).map(|h| h.value);
+    let header = |name: &'static str| {
+        let mut values = values(name);
+        let first = values.next()?;
+        // Two values, or one that is no text, are there and malformed: an empty text says that.
+        let text = core::str::from_utf8(first).ok().filter(|_| values.next().is_none());
+        Some(String::from(text.unwrap_or_default()))
+    };
+    let says = |name: &'static str, word: &str| {
+        values(name)
+            .filter_map(|v| core::str::from_utf8(v).ok())
+            .flat_map(|v| v.split(','))
+            .any(|v| v.trim().eq_ignore_ascii_case(word))
+    };
+    let chunked = values("transfer-encoding").next().is_some();
+    // What is encoded in any other way has no end that could be found (RFC 9112 section 6.3).
+    if chunked
+        && (version == 0 || !values("transfer-encoding").last().is_some_and(|v| v.to_ascii_lowercase().ends_with(b"chunked")))
+    {
+        return Err(BAD_HEAD);
+    }
+    let mut length = None;
+    for value in values("content-length") {
+        let text = core::str::from_utf8(value).ok().map(str::trim).filter(|v| v.bytes().all(|b| b.is_ascii_digit()));
+        let n: u64 = text.and_then(|v| v.parse().ok()).ok_or(BAD_HEAD)?;
+        if length.replace(n).is_some_and(|other| other != n) {
+            return Err(BAD_HEAD);
+        }
+    }
+    let path = match target.split_once("://") {
+        // The absolute form (RFC 9112 section 3.2.2).
+        Some((_, rest)) if !target.starts_with('/') => rest.find('/').map_or("/", |at| &rest[at..]),
+        _ => target,
+    };
+    Ok(Head {
+        request: OwnedRequest {
+            method: method.into(),
+            path: path.split(['?', '#']).next().unwrap_or_default().into(),
+            authorization: header("authorization"),
+            content_type: header("content-type"),
+            body: Vec::new(),
+        },
+        body: if chunked { Body::Chunks } else { Body::Bytes(length.unwrap_or(0)) },
+        persists: if version == 0 { says("connection", "keep-alive") } else { !says("connection", "close") },
+        expects_continue: version > 0 && says("expect", "100-continue"),
+    })
+}
+
+/// The reason phrase of a status that the API uses.
+fn reason(status: u16) -> &'static str {
+    match status {
+        200 => "OK",
+        400 => "Bad Request",
+        401 => "Unauthorized",
+        404 => "Not Found",
+        405 => "Method Not Allowed",
+        408 => "Request Timeout",
+        409 => "Conflict",
+        413 => "Payload Too Large",
+        415 => "Unsupported Media Type",
+        431 => "Request Header Fields Too Large",
+        500 => "Internal Server Error",
+        503 => "Service Unavailable",
+        _ => "Status",
+    }
+}

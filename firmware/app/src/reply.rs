@@ -1,0 +1,160 @@
+//! One HTTP/1.1 answer, read within limits.
+
+use alloc::string::{String, ToString as _};
+use alloc::vec;
+use alloc::vec::Vec;
+use embedded_io_async::Read;
+
+/// The bytes of the largest head of an answer.
+pub const HEAD_BYTES_MAX: usize = 16 * 1024;
+/// The most header lines of an answer.
+const HEADERS_MAX: usize = 64;
+/// The most answers that only say that another is to come (RFC 9110 section 15.2).
+const INTERIM_MAX: usize = 8;
+const CHUNK: usize = 512;
+
+/// Why there is no answer.
+pub(crate) enum Unreadable<E> {
+    /// The stream failed.
+    Stream(E),
+    /// It ended before the answer did.
+    Ended,
+    /// It breaks HTTP's rules.
+    NotHttp(String),
+    /// Its body is over the limit.
+    TooLarge,
+}
+
+/// Reads an answer to a request that was no `HEAD`: status and body, which may have `body_max` bytes.
+///
+/// # Errors
+/// No whole answer within the limits.
+pub(crate) async fn read<R: Read>(stream: &mut R, body_max: usize) -> Result<(u16, Vec<u8>), Unreadable<R::Error>> {
+    let mut incoming = Incoming { stream, waiting: Vec::new() };
+    for _ in 0..INTERIM_MAX {
+        let (status, length) = incoming.head().await?;
+        match (status, length) {
+            (100..=199, _) => {}
+            (204 | 304, _) => return Ok((status, Vec::new())),
+            (_, Length::Bytes(n)) => return Ok((status, incoming.exactly(n, body_max).await?)),
+            (_, Length::Chunks) => return Ok((status, incoming.chunks(body_max).await?)),
+            (_, Length::UntilTheEnd) => return Ok((status, incoming.rest(body_max).await?)),
+        }
+    }
+    Err(Unreadable::NotHttp("too many interim answers".into()))
+}
+
+/// How long a body is.
+#[derive(Clone, Copy)]
+enum Length {
+    Bytes(usize),
+    Chunks,
+    UntilTheEnd,
+}
+
+/// A stream with what was read from it and not used.
+struct Incoming<'a, R> {
+    stream: &'a mut R,
+    waiting: Vec<u8>,
+}
+
+impl<R: Read> Incoming<'_, R> {
+    /// Reads more; false at the end of the stream.
+    async fn more(&mut self) -> Result<bool, Unreadable<R::Error>> {
+        let mut chunk = [0; CHUNK];
+        let n = self.stream.read(&mut chunk).await.map_err(Unreadable::Stream)?;
+        self.waiting.extend_from_slice(&chunk[..n]);
+        Ok(n > 0)
+    }
+
+    async fn must_come(&mut self) -> Result<(), Unreadable<R::Error>> {
+        if self.more().await? { Ok(()) } else { Err(Unreadable::Ended) }
+    }
+
+    async fn head(&mut self) -> Result<(u16, Length), Unreadable<R::Error>> {
+        loop {
+            let mut headers = vec![httparse::EMPTY_HEADER; HEADERS_MAX];
+            let mut head = httparse::Response::new(&mut headers);
+            match head.parse(&self.waiting) {
+                Ok(httparse::Status::Complete(n)) => {
+                    let status = head.code.unwrap_or(0);
+                    let length = length(head.headers).map_err(|why| Unreadable::NotHttp(why.into()))?;
+                    self.waiting.drain(..n);
+                    return Ok((status, length));
+                }
+                Ok(httparse::Status::Partial) if self.waiting.len() > HEAD_BYTES_MAX => {
+                    return Err(Unreadable::NotHttp("its head is too long".into()));
+                }
+                Ok(httparse::Status::Partial) => self.must_come().await?,
+                Err(e) => return Err(Unreadable::NotHttp(e.to_string())),
+            }
+        }
+    }
+
+    async fn exactly(&mut self, n: usize, max: usize) -> Result<Vec<u8>, Unreadable<R::Error>> {
+        if n > max {
+            return Err(Unreadable::TooLarge);
+        }
+        while self.waiting.len() < n {
+            self.must_come().await?;
+        }
+        self.waiting.truncate(n);
+        Ok(core::mem::take(&mut self.waiting))
+    }
+
+    async fn rest(&mut self, max: usize) -> Result<Vec<u8>, Unreadable<R::Error>> {
+        while self.more().await? {
+            if self.waiting.len() > max {
+                return Err(Unreadable::TooLarge);
+            }
+        }
+        Ok(core::mem::take(&mut self.waiting))
+    }
+
+    async fn chunks(&mut self, max: usize) -> Result<Vec<u8>, Unreadable<R::Error>> {
+        let broken = |what: &str| Unreadable::NotHttp(what.into());
+        let mut body = Vec::new();
+        loop {
+            match httparse::parse_chunk_size(&self.waiting) {
+                Ok(httparse::Status::Complete((at, size))) => {
+                    let size = usize::try_from(size).ok().filter(|size| body.len().saturating_add(*size) <= max);
+                    let size = size.ok_or(Unreadable::TooLarge)?;
+                    if size == 0 {
+                        // What may follow (trailers) is of no use, and the connection ends with this answer.
+                        return Ok(body);
+                    }
+                    while self.waiting.len() < at + size + 2 {
+                        self.must_come().await?;
+                    }
+                    body.extend_from_slice(&self.waiting[at..at + size]);
+                    if self.waiting[at + size..at + size + 2] != *b"\r\n" {
+                        return Err(broken("a chunk has no end"));
+                    }
+                    self.waiting.drain(..at + size + 2);
+                }
+                Ok(httparse::Status::Partial) if self.waiting.len() > CHUNK => return Err(broken("a chunk has no size")),
+                Ok(httparse::Status::Partial) => self.must_come().await?,
+                Err(_) => return Err(broken("a chunk has no size")),
+            }
+        }
+    }
+}
+
+fn length(headers: &[httparse::Header<'_>]) -> Result<Length, &'static str> {
+    let mut length = Length::UntilTheEnd;
+    for header in headers {
+        if header.name.eq_ignore_ascii_case("transfer-encoding") {
+            let chunked = core::str::from_utf8(header.value).is_ok_and(|v| v.trim().eq_ignore_ascii_case("chunked"));
+            return if chunked { Ok(Length::Chunks) } else { Err("its transfer encoding is not known") };
+        }
+        if header.name.eq_ignore_ascii_case("content-length") {
+            let n = core::str::from_utf8(header.value).ok().map(str::trim).filter(|v| v.bytes().all(|b| b.is_ascii_digit()));
+            let n = n.and_then(|v| v.parse().ok()).ok_or("its content length is no number")?;
+            if matches!(length, Length::Bytes(other) if other != n) {
+                return Err("it has two content lengths");
+            }
+            length = Length::Bytes(n);
+        }
+    }
+    Ok(length)
+}
