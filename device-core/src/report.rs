@@ -215,11 +215,11 @@ vocabulary! {
     StorageFailed { why: String } "storage-failed" story "E" "storage" ["Not stored: " (why)] "Not stored: credentials: full";
     /// `factory-reset`.
     FactoryReset {} "factory-reset" story "W" "storage" ["Factory reset: everything is forgotten"] "Factory reset: everything is forgotten";
+    /// `clock-jumped`: on simulated targets, the device clock moved forward by so many milliseconds.
+    ClockJumped { ms: u64 } "clock-jumped" aside "I" "time" ["Clock jumped by " ms " ms"] "Clock jumped by 60000 ms";
     /// `memory`: how the firmware's heap is doing, in bytes; said once connected, and with the status.
     Memory { used: u64, high_water: u64, largest_free: u64 } "memory" aside "I" "heap"
         ["In use " used ", at most " high_water ", largest free block " largest_free] "In use 61440, at most 80192, largest free block 110592";
-    /// `clock-jumped`: on simulated targets, the device clock moved forward by so many milliseconds.
-    ClockJumped { ms: u64 } "clock-jumped" aside "I" "time" ["Clock jumped by " ms " ms"] "Clock jumped by 60000 ms";
 }
 
 impl Report {

@@ -358,7 +358,7 @@ fn understand(head: &httparse::Request<'_, '_>) -> Result<Head, End> {
     let chunked = values("transfer-encoding").next().is_some();
     // What is encoded in any other way has no end that could be found (RFC 9112 section 6.3).
     if chunked
-        && (version == 0 || !values("transfer-encoding").last().is_some_and(|v| v.to_ascii_lowercase().ends_with(b"chunked")))
+        && (version == 0 || !values("transfer-encoding").next_back().is_some_and(|v| v.to_ascii_lowercase().ends_with(b"chunked")))
     {
         return Err(BAD_HEAD);
     }

@@ -66,11 +66,10 @@ async fn main(spawner: Spawner) {
         console_in,
         console_out,
         wifi: app::Air::default(),
-        simulated: true,
+        simulated: Some(Default::default()),
         reboot: power::reboot,
         power_cut: power::cut,
         heap: heap::state,
-        cuts: alloc::vec::Vec::new(),
     })
     .await
 }
