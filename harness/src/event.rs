@@ -86,6 +86,8 @@ pub enum What {
     },
     /// Mqtt: a message was delivered to the tap.
     Message(MqttMessage),
+    /// Broker: a packet between the device and a scripted broker.
+    Packet(Box<MqttPacket>),
     /// Link: a connection was opened by the device, to this server (`ca`, `broker`).
     Opened {
         /// Which server.
@@ -242,6 +244,39 @@ pub struct MqttMessage {
     pub retained: bool,
 }
 
+/// A packet between the device and a scripted broker, or its TLS handshake. Never a payload, nor what a CONNECT says of who it is.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct MqttPacket {
+    /// Counts the device's connections to the broker from 1.
+    pub connection: u32,
+    /// Who sent it: `device` or `broker`.
+    pub by: String,
+    /// `connect`, `publish`, …; `wrong`: what is no packet, or not allowed there; `handshake`: that of TLS, where it failed or a lie was told.
+    pub kind: String,
+    /// Packet id.
+    pub id: Option<u16>,
+    /// Whether it says that it was sent before.
+    pub dup: bool,
+    /// QoS of a publish, the highest asked for of a subscribe.
+    pub qos: Option<u8>,
+    /// Whether it is to be retained, or was.
+    pub retained: bool,
+    /// The topic, or the filters.
+    pub topic: Option<String>,
+    /// Reason or return code.
+    pub code: Option<u8>,
+    /// Bytes of the packet.
+    pub bytes: u32,
+    /// Of the device's: the same packet with the same id was sent before and not acknowledged, on this connection (`live`) or on an earlier
+    /// one (`after-reconnect`).
+    pub again: Option<String>,
+    /// What was wrong, in words; of a handshake the device's alert: `alert unknown_ca`.
+    pub why: Option<String>,
+    /// Of the broker's: which misbehaviour took part, by name.
+    pub lies: Vec<String>,
+}
+
 /// A ClientHello, read in passing.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -296,6 +331,24 @@ impl What {
                     .collect();
             }
             What::Message(MqttMessage { topic, payload, qos: _, retained: _ }) => [topic, payload].into_iter().for_each(see),
+            What::Packet(packet) => {
+                let MqttPacket {
+                    connection: _,
+                    by,
+                    kind,
+                    id: _,
+                    dup: _,
+                    qos: _,
+                    retained: _,
+                    topic,
+                    code: _,
+                    bytes: _,
+                    again,
+                    why,
+                    lies,
+                } = &mut **packet;
+                [by, kind].into_iter().chain(topic).chain(again).chain(why).chain(lies).for_each(see);
+            }
             What::Opened { to, connection: _ }
             | What::ClientCertificate { to, connection: _, sent: _ }
             | What::Closed { to, connection: _, bytes_up: _, bytes_down: _ } => see(to),
@@ -325,6 +378,7 @@ impl What {
         match self {
             What::ClientHello(hello) => [&mut hello.versions, &mut hello.suites, &mut hello.groups].into_iter().for_each(see),
             What::Request(request) => see(&mut request.lies),
+            What::Packet(packet) => see(&mut packet.lies),
             _ => {}
         }
     }
@@ -359,6 +413,7 @@ impl fmt::Display for What {
             What::Message(MqttMessage { topic, payload, qos, retained }) => {
                 format!("{topic} (QoS {qos}{}) {payload}", if *retained { ", retained" } else { "" })
             }
+            What::Packet(packet) => packet.to_string(),
             What::Opened { to, connection } => format!("{to} #{connection} opened"),
             What::ClientHello(hello) => format!(
                 "{} #{} ClientHello: TLS {}, server name {}",
@@ -390,6 +445,43 @@ impl fmt::Display for What {
             What::Interrupted => "interrupted".into(),
         };
         f.write_str(&printable(&text))
+    }
+}
+
+/// The packet in one line, for people.
+impl fmt::Display for MqttPacket {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "#{} {}: {}", self.connection, self.by, self.kind)?;
+        if let Some(id) = self.id {
+            write!(f, " {id}")?;
+        }
+        if let Some(topic) = &self.topic {
+            write!(f, " {topic}")?;
+        }
+        if let Some(qos) = self.qos {
+            write!(f, ", QoS {qos}")?;
+        }
+        for (holds, word) in [(self.retained, "retained"), (self.dup, "DUP")] {
+            if holds {
+                write!(f, ", {word}")?;
+            }
+        }
+        if let Some(code) = self.code.filter(|code| *code != 0) {
+            write!(f, ", code 0x{code:02x}")?;
+        }
+        if self.bytes > 0 {
+            write!(f, ", {} bytes", self.bytes)?;
+        }
+        if let Some(again) = &self.again {
+            write!(f, ", again ({again})")?;
+        }
+        if let Some(why) = &self.why {
+            write!(f, ": {why}")?;
+        }
+        if !self.lies.is_empty() {
+            write!(f, " (lies: {})", self.lies.join(", "))?;
+        }
+        Ok(())
     }
 }
 

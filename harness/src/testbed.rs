@@ -1,5 +1,6 @@
 //! The testbed of one trial as its steps see it: power, console, HTTP, broker, CA, clock.
 
+use crate::broker::scripted::{self, Scripted};
 use crate::broker::tap::Tls;
 use crate::broker::{Acl, Broker, BrokerError, BrokerSpec, DIED, Forward, Lines, Log, Login, Storage, Tap, User};
 use crate::ca::misbehaviour::Lie;
@@ -325,6 +326,17 @@ impl Testbed {
         Ok(())
     }
 
+    /// The scripted broker lies like this from now on, in place of the lies before; none: it is honest.
+    ///
+    /// # Errors
+    /// When the broker is a real one.
+    pub async fn misbehave_broker(&mut self, lies: &[scripted::Lie]) -> Result<(), ActError> {
+        let servers = self.servers().await?;
+        let broker = servers.broker.as_ref();
+        let broker = broker.ok_or_else(|| ActError::new("have a shared broker lie", "write `broker: { scripted: [] }`"))?;
+        Ok(broker.misbehave(lies)?)
+    }
+
     /// Publishes an order for this trial's device on `devices/<id>/command`, QoS 1.
     ///
     /// # Errors
@@ -433,7 +445,10 @@ impl Testbed {
         if !users.is_empty() {
             users.push(User { name: TAP.into(), password: tap_password.clone() });
         }
-        let login = self.login(security, server.as_deref(), !users.is_empty(), tap_password)?;
+        let login = match header.broker.scripted {
+            Some(_) => Login::default(),
+            None => self.login(security, server.as_deref(), !users.is_empty(), tap_password)?,
+        };
         let exclusive = header.broker.exclusive;
         let spec = BrokerSpec {
             security,
@@ -462,18 +477,38 @@ impl Testbed {
         }
         let lines = if exclusive { Lines::All } else { Lines::Of(self.device_id.clone()) };
         let broker = async {
-            if exclusive {
+            if let Some(lies) = &header.broker.scripted {
+                let parts = scripted::Parts {
+                    spec,
+                    pki: self.world.pki().clone(),
+                    names: header.broker.names.clone().unwrap_or_else(|| SERVER_NAMES.map(String::from).to_vec()),
+                    lies: lies.clone(),
+                    keeps: header.broker.keeps == header::Keeps::Everything,
+                    tape: self.tape.clone(),
+                };
+                let broker: Box<dyn Broker> = Box::new(Scripted::start(parts).await?);
+                let said = broker.log().clone();
+                Ok::<_, BrokerError>((
+                    broker.endpoint().clone(),
+                    broker.operator().clone(),
+                    said.clone(),
+                    said.forward(lines, &self.tape),
+                    Some(broker),
+                ))
+            } else if exclusive {
                 let started = self.world.own_broker(spec).await?;
                 let log = started.broker.log().forward(lines, &self.tape);
                 let said = started.broker.log().clone();
-                Ok::<_, BrokerError>((started.broker.endpoint().clone(), said, log, Some(started.broker)))
+                let endpoint = started.broker.endpoint().clone();
+                Ok((endpoint.clone(), endpoint, said, log, Some(started.broker)))
             } else {
                 let shared = self.world.shared_broker(&spec).await?;
-                Ok((shared.endpoint.clone(), shared.log.clone(), shared.log.forward(lines, &self.tape), None))
+                let endpoint = shared.endpoint.clone();
+                Ok((endpoint.clone(), endpoint, shared.log.clone(), shared.log.forward(lines, &self.tape), None))
             }
         };
         let (ca, time, broker) = tokio::join!(CaServer::start(parts), TimeServer::start(self.tape.clone(), clock), broker);
-        let (ca, time, (endpoint, broker_log, log, broker)) =
+        let (ca, time, (endpoint, operator, broker_log, log, broker)) =
             (ca?, time.map_err(|e| cannot("start the time server", &e))?, broker?);
         ca.misbehave(self.lies.clone())?;
         if header.time.server == header::TimeServer::Silent {
@@ -483,7 +518,7 @@ impl Testbed {
         let (ca_link, broker_link, tap) = tokio::join!(
             Link::start("ca", ca.address(), &self.tape),
             Link::start("broker", endpoint.address, &self.tape),
-            Tap::connect(&endpoint, login, &filters, &self.tape),
+            Tap::connect(&operator, login, &filters, &self.tape),
         );
         let ca_link = ca_link.map_err(|e| cannot("listen before the CA", &e))?;
         let broker_link = broker_link.map_err(|e| cannot("listen before the broker", &e))?;

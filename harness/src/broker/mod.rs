@@ -11,6 +11,7 @@ pub mod external;
 pub mod log;
 mod mosquitto;
 pub mod process;
+pub mod scripted;
 pub mod tap;
 
 pub(crate) use conf::password_line;
@@ -44,7 +45,7 @@ impl BrokerError {
 /// Which broker serves: for headers and reports.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Backend {
-    /// `container`, `process`, `bundled` or `external`.
+    /// `container`, `process`, `bundled`, `external` or `scripted`.
     pub name: &'static str,
     /// Its version, such as `2.0.11`; `unknown` for an external one.
     pub version: String,
@@ -56,6 +57,7 @@ impl fmt::Display for Backend {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self.name {
             "external" => write!(f, "external broker at {}", self.place),
+            "scripted" => f.write_str("scripted broker"),
             name if self.place.is_empty() => write!(f, "{name} mosquitto {}", self.version),
             name => write!(f, "{name} mosquitto {} ({})", self.version, self.place),
         }
@@ -78,6 +80,17 @@ pub trait Broker: Send + Sync + fmt::Debug {
     fn backend(&self) -> &Backend;
     /// Where it listens.
     fn endpoint(&self) -> &Endpoint;
+    /// Where the operator reaches it; a scripted broker serves the operator honestly, and in the clear.
+    fn operator(&self) -> &Endpoint {
+        self.endpoint()
+    }
+    /// Tells these lies from now on, in place of those before.
+    ///
+    /// # Errors
+    /// When it is a real one.
+    fn misbehave(&self, _lies: &[scripted::Lie]) -> Result<(), BrokerError> {
+        Err(BrokerError::new("a real broker cannot be told to lie", "write `broker: { scripted: [] }` at the top of the file"))
+    }
     /// What it says. The same log over all its starts; always silent for an external one.
     fn log(&self) -> &Log;
     /// Starts it again, on the same port and with what it had stored, and waits until it serves. Nothing, when it runs.

@@ -1,7 +1,7 @@
 //! Tells what happened in words that are the same in every run.
 
 use super::Reach;
-use crate::event::{Event, Source, What, printable};
+use crate::event::{Event, MqttPacket, Source, What, printable};
 use crate::verdict::Place;
 use device_core::report::Report;
 use regex::Regex;
@@ -9,9 +9,9 @@ use serde_json::Value;
 use std::fmt::Write as _;
 use std::sync::LazyLock;
 
-/// The sources that have a section, in the order of the sections. A broker's log differs between versions; the clock's server and the
-/// runner have nothing to tell that the others do not.
-const SECTIONS: [Source; 5] = [Source::Device, Source::Http, Source::Ca, Source::Mqtt, Source::Link];
+/// The sources that have a section, in the order of the sections. A broker's log differs between versions, so of a
+/// broker only scripted packets are told; the clock's server and the runner have nothing to tell that the others do not.
+const SECTIONS: [Source; 6] = [Source::Device, Source::Http, Source::Ca, Source::Mqtt, Source::Broker, Source::Link];
 /// Lines of one section at most.
 const LINES_MAX: usize = 500;
 
@@ -108,6 +108,7 @@ impl Words {
                 let retained = if message.retained { " (retained)" } else { "" };
                 Some(format!("{}{retained} {}", self.stable(&message.topic), self.shape_of(&message.payload)))
             }
+            What::Packet(packet) => self.tell_packet(packet),
             // Versions, suites and client certificates are not told: they differ between the rows of a matrix, and TLS 1.3 hides the last.
             What::ClientHello(hello) => {
                 let name = hello.sni.as_deref().map_or("no server name".into(), |sni| format!("server name {}", self.stable(sni)));
@@ -115,6 +116,16 @@ impl Words {
             }
             _ => None,
         }
+    }
+
+    /// What the device sent, and what the broker made of it where it lied. Pings are no story, nor which ids and how many connections there were.
+    fn tell_packet(&self, packet: &MqttPacket) -> Option<String> {
+        if packet.kind == "pingreq" || (packet.by == "broker" && packet.lies.is_empty()) {
+            return None;
+        }
+        let stable = MqttPacket { connection: 0, id: None, bytes: 0, ..packet.clone() };
+        let line = stable.to_string();
+        Some(self.stable(line.strip_prefix("#0 ").unwrap_or(&line)))
     }
 
     /// A payload's shape: of JSON the names and the stable values, of anything else its stable words.

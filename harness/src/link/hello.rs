@@ -276,7 +276,7 @@ fn group_name(group: u16) -> String {
 }
 
 /// RFC 8446 section 6 and appendix B.2, with those that RFC 5246 had before.
-fn alert_name(description: u8) -> String {
+pub(crate) fn alert_name(description: u8) -> String {
     match description {
         0 => "close_notify",
         10 => "unexpected_message",

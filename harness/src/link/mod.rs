@@ -3,4 +3,5 @@
 pub mod hello;
 pub mod proxy;
 
+pub(crate) use hello::alert_name;
 pub use proxy::Link;

@@ -89,6 +89,12 @@ impl Origin {
         let reads_log = |watch: &MakeWatch| (watch.0)().reads().contains(&Source::Broker);
         header.broker.exclusive |= steps.iter().any(|step| step.verb == "broker" || step.watch.as_ref().is_some_and(reads_log));
         header.broker.exclusive |= never.iter().any(|never| reads_log(&never.watch));
+        let scripted = header.broker.scripted.is_some();
+        header.broker.exclusive |= scripted;
+        problems.extend(scripts(doc, scripted));
+        if problems[found..].iter().any(|p| !p.warning) {
+            return None;
+        }
         Some(Scenario {
             name: header.name,
             path: self.file.path.clone(),
@@ -288,6 +294,30 @@ impl Origin {
         let (act, watch, snapshot) = (meaning.act, meaning.watch, meaning.snapshot);
         Some((StepAt { name, verb, line, column, act, watch, snapshot }, meaning.needs))
     }
+}
+
+/// What only a scripted broker can do, and what it cannot.
+fn scripts(doc: &Node, scripted: bool) -> Vec<Problem> {
+    let key = |node: &Node, word: &str| node.entries().iter().find(|(key, _)| key.text == word).map(|(key, _)| key.at.clone());
+    if scripted {
+        let acl = doc.get("broker").and_then(|broker| key(broker, "acl"));
+        let help = "the scripted broker keeps no access control list: remove one of the two";
+        return acl.map(|at| Problem::new(at, "`acl` beside `scripted`", help)).into_iter().collect();
+    }
+    let items = |word: &str| match doc.get(word).map(|node| &node.value) {
+        Some(Value::List(items)) => items.as_slice(),
+        _ => &[],
+    };
+    let expected = items("steps").iter().flat_map(|step| [step.get("wait-for"), step.get("expect-none")]).flatten();
+    let packets = expected.chain(items("never")).filter_map(|node| key(node, "packet"));
+    let acts = items("steps").iter().filter_map(|step| step.get("broker"));
+    let lies = acts.filter_map(|node| match &node.value {
+        Value::Scalar { text, .. } if text == "heal" => Some(node.at.clone()),
+        _ => key(node, "misbehave"),
+    });
+    let met = "a real broker, of which this cannot be had";
+    let help = "write `broker: { scripted: [] }` at the top of the file; in the list stand the lies it begins with";
+    packets.chain(lies).map(|at| Problem::new(at, met, help)).collect()
 }
 
 fn two_lines(at: Range<usize>, message: &str) -> Problem {

@@ -1,6 +1,7 @@
 //! The keys of a scenario file beside its steps: the device, and the world it is put into.
 
 use super::value::{Date, Period, Text};
+use crate::broker::scripted;
 use crate::ca::misbehaviour::Lie;
 use crate::pattern::Pattern;
 use device_core::config;
@@ -167,6 +168,9 @@ pub struct BrokerSpec {
     pub certificate: ServerCertificate,
     /// What it still has when it was stopped or killed and is started again; unset: everything.
     pub keeps: Keeps,
+    /// In place of Mosquitto, a broker of our own that lies in these ways from the start, and is honest otherwise: `scripted: []` is wholly
+    /// honest. What the device sends it is read by `packet`.
+    pub scripted: Option<Vec<scripted::Lie>>,
     /// Not shared with other trials. Set by itself where the scenario switches the broker, or reads its log.
     pub exclusive: bool,
 }

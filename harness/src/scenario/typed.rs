@@ -8,7 +8,18 @@ use std::fmt;
 use std::ops::Range;
 
 /// Types that may be written as one word instead of a mapping: the type, and the field that the word then is.
-const SHORT: &[(&str, &str)] = &[("CaMet", "request"), ("LinkTo", "to"), ("FailOn", "text")];
+const SHORT: &[(&str, &str)] = &[
+    ("CaMet", "request"),
+    ("LinkTo", "to"),
+    ("FailOn", "text"),
+    ("PacketSeen", "kind"),
+    ("Withhold", "answer"),
+    ("WrongId", "answer"),
+    ("Cut", "after"),
+    ("SessionPresent", "says"),
+    ("Certificate", "is"),
+    ("NotTls", "answer"),
+];
 
 /// Reads a value of type `T`, or says everything that is wrong with the node.
 ///

@@ -1,5 +1,6 @@
 //! What can be expected of the tape: one source, and what it must say. Shared by `wait-for`, `expect-none` and `never`.
 
+use super::packet::PacketSeen;
 use super::{Progress, Watch};
 use crate::event::{CaRequest, Event, Exchange, MqttMessage, Power, Source, What};
 use crate::pattern::{Pattern, TopicFilter};
@@ -26,6 +27,8 @@ pub enum Expectation {
     Ca(CaMet),
     /// A line of the broker's log.
     Broker(Said),
+    /// A packet between the device and a scripted broker: `packet: pingreq`.
+    Packet(PacketSeen),
     /// Something on the wire between the device and a server.
     Link(LinkSays),
     /// An answer of the device's HTTP API to a step's call.
@@ -198,6 +201,8 @@ pub struct Hello {
     pub not_version: Option<String>,
     /// A cipher suite it offers, by its IANA name.
     pub suite: Option<String>,
+    /// A cipher suite it offers is none of these, by their IANA names.
+    pub suite_beyond: Option<Vec<String>>,
     /// A group it offers, by its IANA name.
     pub group: Option<String>,
 }
@@ -275,7 +280,7 @@ pub enum PowerMet {
     Cut,
 }
 
-fn has<T>(wish: Option<&T>, holds: impl FnOnce(&T) -> bool) -> bool {
+pub(super) fn has<T>(wish: Option<&T>, holds: impl FnOnce(&T) -> bool) -> bool {
     wish.is_none_or(holds)
 }
 
@@ -293,7 +298,7 @@ impl Expectation {
             Expectation::Device(_) | Expectation::State(_) => Source::Device,
             Expectation::Mqtt(_) => Source::Mqtt,
             Expectation::Ca(_) => Source::Ca,
-            Expectation::Broker(_) => Source::Broker,
+            Expectation::Broker(_) | Expectation::Packet(_) => Source::Broker,
             Expectation::Link(_) => Source::Link,
             Expectation::Http(_) => Source::Http,
             Expectation::Time(_) => Source::Time,
@@ -317,6 +322,7 @@ impl Expectation {
             (Expectation::Broker(wish), what) => line(what).is_some_and(|line| {
                 has(wish.text.as_ref(), |text| line.contains(text.as_str())) && has(wish.pattern.as_ref(), |p| p.matches(line))
             }),
+            (Expectation::Packet(wish), What::Packet(packet)) => wish.meets(packet),
             (Expectation::Link(wish), what) => wish.meets(what),
             (Expectation::Http(wish), What::Exchange(exchange)) => wish.meets(exchange),
             (Expectation::Time(TimeMet::Asked), What::TimeAsked { .. }) => true,
@@ -417,6 +423,7 @@ impl LinkSays {
                     && has(wish.version.as_ref(), |version| hello.versions.contains(version))
                     && has(wish.not_version.as_ref(), |version| !hello.versions.contains(version))
                     && has(wish.suite.as_ref(), |suite| hello.suites.contains(suite))
+                    && has(wish.suite_beyond.as_ref(), |known| hello.suites.iter().any(|suite| !known.contains(suite)))
                     && has(wish.group.as_ref(), |group| hello.groups.contains(group))
             }
             (LinkSays::Chosen(wish), What::ServerHello(hello)) => {
@@ -445,10 +452,10 @@ impl Answer {
 }
 
 /// Says the parts that are given, one after the other.
-struct Parts<'a, 'f>(&'a mut fmt::Formatter<'f>);
+pub(super) struct Parts<'a, 'f>(pub(super) &'a mut fmt::Formatter<'f>);
 
 impl Parts<'_, '_> {
-    fn say(&mut self, word: &str, value: Option<&dyn fmt::Display>) -> Result<&mut Self, fmt::Error> {
+    pub(super) fn say(&mut self, word: &str, value: Option<&dyn fmt::Display>) -> Result<&mut Self, fmt::Error> {
         if let Some(value) = value {
             write!(self.0, " {word} {value}")?;
         }
@@ -460,7 +467,7 @@ fn quoted(text: Option<&String>) -> Option<String> {
     text.map(|text| crate::scenario::yaml::shown(text))
 }
 
-fn shown<T: fmt::Display>(value: &Option<T>) -> Option<&dyn fmt::Display> {
+pub(super) fn shown<T: fmt::Display>(value: &Option<T>) -> Option<&dyn fmt::Display> {
     value.as_ref().map(|value| value as &dyn fmt::Display)
 }
 
@@ -501,6 +508,7 @@ impl fmt::Display for Expectation {
                 f.write_str("broker log")?;
                 Parts(f).say("text", shown(&quoted(wish.text.as_ref())))?.say("pattern", shown(&wish.pattern))?;
             }
+            Expectation::Packet(wish) => write!(f, "{wish}")?,
             Expectation::Link(wish) => wish.describe(f)?,
             Expectation::Http(wish) => {
                 f.write_str("http answer")?;
@@ -535,6 +543,7 @@ impl LinkSays {
                     .say("version", shown(&wish.version))?
                     .say("not-version", shown(&wish.not_version))?
                     .say("suite", shown(&wish.suite))?
+                    .say("suite-beyond", shown(&wish.suite_beyond.as_ref().map(|known| known.join(", "))))?
                     .say("group", shown(&wish.group))?;
             }
             LinkSays::Chosen(wish) => {

@@ -178,6 +178,7 @@ macro_rules! verbs {
 }
 
 pub mod expect;
+pub mod packet;
 mod part;
 
 verbs! {
