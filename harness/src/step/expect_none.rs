@@ -1,6 +1,7 @@
 //! `expect-none`: something must not be seen, for a while.
 
 use super::expect::{Absent, Answer, CaMet, DeviceSays, Expectation, LinkSays, Message, PowerMet, Said, TimeMet};
+use super::packet::PacketSeen;
 use super::wait_for::with_sources;
 use super::{Meaning, Verb};
 use crate::scenario::value::{Period, StateName};

@@ -14,7 +14,7 @@ use std::fmt;
 pub struct PacketSeen {
     /// Which packet.
     pub kind: PacketKind,
-    /// Who sent it; unset: the device.
+    /// Who sent it; unset: who alone can, of a `lie` the server, else the device.
     #[serde(default)]
     pub by: Option<Peer>,
     /// On which of the device's connections to the broker, counted from 1.
@@ -112,7 +112,7 @@ pub enum Again {
     /// On an earlier connection of the session.
     AfterReconnect,
     /// Nowhere.
-    No,
+    Never,
 }
 
 impl Again {
@@ -120,7 +120,7 @@ impl Again {
         match self {
             Again::Live => Some("live"),
             Again::AfterReconnect => Some("after-reconnect"),
-            Again::No => None,
+            Again::Never => None,
         }
     }
 }
@@ -160,7 +160,7 @@ fn peer(peer: Peer) -> &'static str {
 impl fmt::Display for PacketSeen {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "packet {} by {}", self.kind.name(), peer(self.by()))?;
-        let again = self.again.map(|again| again.name().unwrap_or("no"));
+        let again = self.again.map(|again| again.name().unwrap_or("never"));
         let why = self.why.as_ref().map(|text| crate::scenario::yaml::shown(text));
         let code = self.code.map(|code| format!("0x{code:02x}"));
         Parts(f)

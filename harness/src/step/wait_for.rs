@@ -1,6 +1,7 @@
 //! `wait-for`: something must be seen, soon.
 
 use super::expect::{Answer, Await, CaMet, DeviceSays, Expectation, LinkSays, Message, PowerMet, Said, TimeMet};
+use super::packet::PacketSeen;
 use super::{Meaning, Verb, WITHIN_DEFAULT};
 use crate::scenario::value::{Period, StateName};
 use schemars::JsonSchema;
@@ -29,6 +30,9 @@ macro_rules! with_sources {
             /// A line of the broker's log.
             #[serde(default)]
             broker: Option<Said>,
+            /// A packet between the device and a scripted broker: `pingreq`, or `{ kind: publish, dup: true }`.
+            #[serde(default)]
+            packet: Option<PacketSeen>,
             /// Something on the wire: `{ hello: { to: broker, version: "1.3" } }`.
             #[serde(default)]
             link: Option<LinkSays>,
@@ -54,6 +58,7 @@ macro_rules! with_sources {
                     this.mqtt.map(Expectation::Mqtt),
                     this.ca.map(Expectation::Ca),
                     this.broker.map(Expectation::Broker),
+                    this.packet.map(Expectation::Packet),
                     this.link.map(Expectation::Link),
                     this.http.map(Expectation::Http),
                     this.time.map(Expectation::Time),
@@ -62,7 +67,7 @@ macro_rules! with_sources {
                 .into_iter()
                 .flatten()
                 .collect();
-                let sources = "device, state, mqtt, ca, broker, link, http, time, power";
+                let sources = "device, state, mqtt, ca, broker, packet, link, http, time, power";
                 match <[Expectation; 1]>::try_from(given) {
                     Ok([wish]) => wish.check().map(|()| Arc::new(wish)),
                     Err(given) if given.is_empty() => Err(format!("an expectation without a source\ngive one of: {sources}")),
