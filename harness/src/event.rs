@@ -75,6 +75,11 @@ pub enum What {
     Partial(String),
     /// Device: the target ended by itself. A crash is the device's fault, a loss the testbed's.
     Ended(Ended),
+    /// Device: its storage was written, as a target sees it that keeps it. One write is one event.
+    Stored {
+        /// What changed in it: `settings`, `credentials`, `key`, `certificate`, …; several, with commas, when they changed at once.
+        what: String,
+    },
     /// Http: an exchange with the device's HTTP API.
     Exchange(Exchange),
     /// Ca: a request came and was answered (or deliberately not).
@@ -313,7 +318,7 @@ impl What {
     /// Visits every text in the event: what a redactor must look at. A new text that is not listed here does not compile.
     pub fn for_each_text(&mut self, see: &mut dyn FnMut(&mut String)) {
         match self {
-            What::Line(text) | What::Partial(text) | What::Note(text) => see(text),
+            What::Line(text) | What::Partial(text) | What::Note(text) | What::Stored { what: text } => see(text),
             What::Ended(Ended::Crashed { why } | Ended::Lost { why }) => see(why),
             What::Exchange(Exchange { method, path, status: _, body }) => [method, path, body].into_iter().for_each(see),
             What::Request(CaRequest { what, device_id, status: _, outcome, lies, issued }) => {
@@ -392,6 +397,7 @@ impl fmt::Display for What {
             What::Partial(text) => format!("{text} (no line end)"),
             What::Ended(Ended::Crashed { why }) => format!("crashed: {why}"),
             What::Ended(Ended::Lost { why }) => format!("lost: {why}"),
+            What::Stored { what } => format!("stored {what}"),
             What::Exchange(Exchange { method, path, status: Some(status), body }) => format!("{method} {path} -> {status} {body}"),
             What::Exchange(Exchange { method, path, status: None, body }) => format!("{method} {path} -> no answer: {body}"),
             What::Request(request) => {

@@ -9,6 +9,7 @@ pub mod child;
 pub mod cli;
 mod console;
 pub mod diagnose;
+pub mod diff;
 pub mod event;
 pub mod exit;
 pub mod files;

@@ -43,6 +43,8 @@ pub struct Options {
     pub traces: PathBuf,
     /// Where chance comes from.
     pub seed: u64,
+    /// What to do with a story that is not the accepted one.
+    pub goldens: Update,
 }
 
 /// What came of a trial.
@@ -140,7 +142,7 @@ impl Options {
             Ok(text) => text.parse().map_err(|e| wrong("HARNESS_SEED", &e))?,
             Err(_) => 1,
         };
-        Ok(Options { broker, traces: default_traces(), seed })
+        Ok(Options { broker, traces: default_traces(), seed, goldens: Update::from_env() })
     }
 }
 
@@ -166,8 +168,17 @@ pub async fn run(world: &Arc<World>, trial: &Trial, options: &Options) -> Outcom
         Err(diagnostics) => return Outcome::broken(trial, diagnostics.render(false)),
     };
     // Before anything is written: the scenario's own text is part of the trace.
+    // Two secrets of one kind stay two in it: whoever repeats the run from it must be able to tell a wrong password from the right one.
+    let mut known: Vec<(&str, &str)> = Vec::new();
     for (label, secret) in scenario.secrets() {
-        tape.redactor().register(label, secret);
+        if known.contains(&(label, secret)) {
+            continue;
+        }
+        match known.iter().filter(|(other, _)| *other == label).count() {
+            0 => tape.redactor().register(label, secret),
+            others => tape.redactor().register(&format!("{label}-{}", others + 1), secret),
+        }
+        known.push((label, secret));
     }
     let mut script = Script::new(&scenario, trial.facts.patience);
     let mut testbed = Testbed::new(world, trial, scenario.clone(), &device_id, tape.clone());
@@ -186,7 +197,7 @@ pub async fn run(world: &Arc<World>, trial: &Trial, options: &Options) -> Outcom
     let (trace, lost) = (trial_loop.trace.take(), trial_loop.lost.take());
 
     let mut judgement = script.judgement();
-    let goldens = Goldens::beside(&scenario.path, scenario.row_values(), Update::from_env());
+    let goldens = Goldens::beside(&scenario.path, scenario.row_values(), options.goldens);
     golden::compare(&script.stories(), &goldens, &mut judgement);
     let trace = trace.and_then(|trace| trace.finish(judgement.verdict).ok());
     if let Some(why) = lost {

@@ -235,6 +235,11 @@ impl<'s> Script<'s> {
         self.snapshots.iter().filter_map(of).collect()
     }
 
+    /// By source, how far it has waited.
+    pub(crate) fn reach(&self) -> Reach {
+        self.reach
+    }
+
     /// What has been heard so far, oldest first.
     pub fn events(&self) -> &[Event] {
         &self.events

@@ -140,12 +140,12 @@ fn a_header_is_checked_first() {
     }
     let newer = read_from(
         &edited(|header| {
-            *header = serde_json::json!({"format": FORMAT, "version": 2, "tool": "9.9.9", "all": "different"});
+            *header = serde_json::json!({"format": FORMAT, "version": 3, "tool": "9.9.9", "all": "different"});
         })[..],
     );
     assert_eq!(
         newer.unwrap_err().to_string(),
-        "the trace has format version 2, this harness reads up to 1: read it with the harness that wrote it (9.9.9)"
+        "the trace has format version 3, this harness reads up to 2: read it with the harness that wrote it (9.9.9)"
     );
     for (bytes, what) in
         [(&b""[..], "empty"), (b"\x1f\x8b\x08", "gzip"), (b"{}\n", "nothing"), (b"NaN\n", "NaN"), (b"\n", "no line")]

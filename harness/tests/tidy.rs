@@ -8,6 +8,7 @@ use std::path::{Path, PathBuf};
 /// Judgement is pure: these are replayed, and must not know what time it is.
 const PURE: [&str; 18] = [
     "diagnose.rs",
+    "diff",
     "event.rs",
     "exit.rs",
     "golden",

@@ -20,7 +20,12 @@ pub(super) fn measure(world: &Arc<World>, n: u32) -> Result<Measured, Box<dyn Er
     let row = rows.into_iter().next().ok_or("no trial")?;
     let trial = Trial::new(Arc::new(row), &target::twin::FACTS, 1);
     let traces = tempfile::tempdir()?;
-    let options = Options { broker: crate::broker::Choice::Auto, traces: traces.path().to_owned(), seed: 1 };
+    let options = Options {
+        broker: crate::broker::Choice::Auto,
+        traces: traces.path().to_owned(),
+        seed: 1,
+        goldens: crate::golden::Update::from_env(),
+    };
     let mut samples = Vec::new();
     world.runtime().block_on(async {
         for _ in 0..n {

@@ -17,7 +17,12 @@ pub(super) fn measure(world: &Arc<World>, folder: &Path) -> Result<Measured, Box
         trials.extend(rows.into_iter().map(|row| Trial::new(Arc::new(row), &target::twin::FACTS, 1)));
     }
     let traces = tempfile::tempdir()?;
-    let options = Options { broker: crate::broker::Choice::Auto, traces: traces.path().to_owned(), seed: 1 };
+    let options = Options {
+        broker: crate::broker::Choice::Auto,
+        traces: traces.path().to_owned(),
+        seed: 1,
+        goldens: crate::golden::Update::from_env(),
+    };
     let (jobs, all) = (std::thread::available_parallelism().map_or(2, usize::from) * 4, trials.len());
     let began = Instant::now();
     let (sum, passed) = world.runtime().block_on(async {

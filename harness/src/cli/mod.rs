@@ -3,6 +3,7 @@
 mod ca;
 mod certs;
 mod check;
+mod diff;
 mod doctor;
 mod init;
 mod replay;
@@ -45,6 +46,8 @@ enum Command {
     Schema,
     /// Judges recorded runs again.
     Replay(replay::Replay),
+    /// Names the first event at which two recorded runs part.
+    Diff(diff::Diff),
     /// Starts a CA, a broker and a time server for your own devices, and prints how to use them. Ctrl-C ends them.
     Up(up::Up),
     /// Runs the fake CA on its own, for your own devices: it issues, renews, and can be told to lie.
@@ -82,6 +85,7 @@ pub fn main() -> ExitCode {
             exit::PASS
         }
         Command::Replay(replay) => replay.run(),
+        Command::Diff(diff) => diff.run(),
         Command::Up(up) => up.run(),
         Command::Ca(ca) => ca.run(),
         Command::Certs(certs) => certs.run(),

@@ -3,6 +3,7 @@
 use super::reports::{self, Reports};
 use super::{BrokerOption, complain};
 use crate::exit::{self, Warnings};
+use crate::golden::Update;
 use crate::report::{self, Tally, console::Colour};
 use crate::runner::{Options, Outcome, Trial, default_traces};
 use crate::tries::{self, Tried};
@@ -75,6 +76,7 @@ impl Run {
             broker: self.broker.broker.clone(),
             traces: self.traces.clone().unwrap_or_else(default_traces),
             seed: self.seed,
+            goldens: Update::from_env(),
         };
         let reports = match self.reports.open() {
             Ok(reports) => reports,

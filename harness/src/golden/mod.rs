@@ -9,6 +9,7 @@ mod story;
 
 pub use compare::{Goldens, Update, compare};
 pub use story::Story;
+pub(crate) use story::Words;
 
 use crate::event::Source;
 

@@ -57,12 +57,13 @@ impl Story {
 }
 
 /// The words that stand for what differs from run to run.
-struct Words {
+pub(crate) struct Words {
     device_ids: Vec<String>,
 }
 
 impl Words {
-    fn of(events: &[Event]) -> Words {
+    /// The words for these events: their device ids have one.
+    pub(crate) fn of(events: &[Event]) -> Words {
         let mut device_ids = Vec::new();
         for event in events {
             let id = match &event.what {
@@ -78,6 +79,15 @@ impl Words {
         // The longest first, so that one that begins like another is not cut in two.
         device_ids.sort_by_key(|id| std::cmp::Reverse(id.len()));
         Words { device_ids }
+    }
+
+    /// The same words, with one more device id that has a word.
+    pub(crate) fn and_device(mut self, id: &str) -> Words {
+        if !id.is_empty() && !self.device_ids.iter().any(|known| known == id) {
+            self.device_ids.push(id.to_owned());
+            self.device_ids.sort_by_key(|id| std::cmp::Reverse(id.len()));
+        }
+        self
     }
 
     fn tell(&self, what: &What) -> Option<String> {
@@ -154,7 +164,8 @@ impl Words {
         }
     }
 
-    fn stable(&self, text: &str) -> String {
+    /// The text with a word for everything that differs from run to run; printable.
+    pub(crate) fn stable(&self, text: &str) -> String {
         let mut text = printable(text).into_owned();
         for id in &self.device_ids {
             text = text.replace(id, "<device>");

@@ -16,6 +16,11 @@ const LAST_WORDS: [&str; 9] = [
     "assert failed:",
 ];
 
+/// The last words in this line, if a device dies with it.
+pub(crate) fn crash_in(line: &str) -> Option<&'static str> {
+    LAST_WORDS.iter().find(|words| line.contains(**words)).map(|words| words.trim_end())
+}
+
 /// Fails when the console says that the device died.
 #[derive(Debug)]
 pub(super) struct Crash;
@@ -24,8 +29,7 @@ impl Invariant for Crash {
     fn observe(&mut self, event: &Event) -> Option<Breach> {
         match &event.what {
             What::Line(line) | What::Partial(line) if event.from == Source::Device => {
-                let said = LAST_WORDS.iter().find(|words| line.contains(**words))?;
-                Some(Breach::Fails(format!("the device crashed: its console says `{}`", said.trim_end())))
+                Some(Breach::Fails(format!("the device crashed: its console says `{}`", crash_in(line)?)))
             }
             _ => None,
         }

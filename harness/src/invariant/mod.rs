@@ -8,6 +8,8 @@ mod secrets;
 mod session;
 mod storm;
 
+pub(crate) use crash::crash_in;
+
 use crate::event::Event;
 use std::fmt::Debug;
 

@@ -7,7 +7,8 @@ use crate::site::Site;
 use crate::testbed::CutPoint;
 use crate::trace::tape::Tape;
 use async_trait::async_trait;
-use sim_device::{AirNetwork, CutPoints, End, MemoryQueue, MemoryStore, Parts};
+use device_core::storage::Stored;
+use sim_device::{AirNetwork, CutPoints, End, Loaded, MemoryQueue, MemoryStore, Parts, SaveError, Store};
 use std::sync::Arc;
 use tokio::io::{duplex, split};
 use tokio::task::{AbortHandle, JoinHandle};
@@ -30,6 +31,40 @@ pub struct Twin {
     store: MemoryStore,
     queue: MemoryQueue,
     running: Option<Running>,
+}
+
+/// The twin's storage, each write to which is said on the tape.
+struct Witnessed {
+    store: MemoryStore,
+    tape: Tape,
+}
+
+impl Store for Witnessed {
+    fn load(&self) -> Loaded {
+        self.store.load()
+    }
+
+    fn save(&self, set: &Stored) -> Result<(), SaveError> {
+        let what = changed(&self.store.stored(), set);
+        self.store.save(set)?;
+        self.tape.say(Source::Device, What::Stored { what });
+        Ok(())
+    }
+}
+
+/// What differs between two stored sets, in words.
+fn changed(before: &Stored, after: &Stored) -> String {
+    let key = |set: &Stored| set.identity.as_ref().map(|identity| identity.key.clone());
+    let issued = |set: &Stored| set.identity.as_ref().and_then(|identity| identity.issued.clone());
+    let parts = [
+        ("settings", before.settings != after.settings),
+        ("credentials", before.credentials != after.credentials),
+        ("key", key(before) != key(after)),
+        ("certificate", issued(before) != issued(after)),
+        ("next-key", before.next_key != after.next_key),
+    ];
+    let changed: Vec<&str> = parts.into_iter().filter_map(|(name, differs)| differs.then_some(name)).collect();
+    if changed.is_empty() { "nothing new".into() } else { changed.join(", ") }
 }
 
 struct Running {
@@ -63,7 +98,7 @@ impl Target for Twin {
             dhcp: n.dhcp,
         });
         let parts = Parts {
-            store: Arc::new(self.store.clone()),
+            store: Arc::new(Witnessed { store: self.store.clone(), tape: tape.clone() }),
             queue: Arc::new(self.queue.clone()),
             seed: site.seed,
             networks: networks.collect(),

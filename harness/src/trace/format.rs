@@ -1,7 +1,7 @@
 //! The trace format: JSON Lines; first the header, then one event a line, then (when the trial ended in good order) the end.
 //!
 //! ```json
-//! {"format":"harness-trace","version":1,"scenario":{"name":"…","path":"…","sha256":"…","text":"…"},"target":"twin",…}
+//! {"format":"harness-trace","version":2,"scenario":{"name":"…","path":"…","sha256":"…","text":"…"},"target":"twin",…}
 //! {"at_us":1204,"from":"device","what":{"line":"I (3) boot: device-core 0.1.0"}}
 //! {"end":{"verdict":"pass","at_us":41322}}
 //! ```
@@ -13,7 +13,9 @@ use std::collections::BTreeMap;
 /// The format's name, in every header.
 pub const FORMAT: &str = "harness-trace";
 /// The version written. A reader knows this one and all before it.
-pub const VERSION: u32 = 1;
+///
+/// Version 2 added the event `stored`.
+pub const VERSION: u32 = 2;
 
 /// The longest line, in bytes. A writer cuts texts far below this.
 pub const LINE_MAX: usize = 1 << 20;

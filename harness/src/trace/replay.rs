@@ -47,6 +47,12 @@ pub fn replay(trace: &Trace, scenario: &Scenario) -> Replay {
     Replay { judgement, stories: script.stories(), remarks }
 }
 
+/// The recorded scenario's file, if it is here and as it was: unlike the record, it holds its secrets.
+pub fn unchanged_file(recorded: &Recorded) -> Option<&Path> {
+    let file = Path::new(&recorded.path);
+    (file.is_file() && changed_since(recorded, file).is_none()).then_some(file)
+}
+
 /// Says whether the scenario's file, as it is now, is another than the one recorded: a warning, or nothing when it is the same or gone.
 pub fn changed_since(recorded: &Recorded, file: &Path) -> Option<Finding> {
     let bytes = std::fs::read(file).ok()?;

@@ -1,6 +1,8 @@
-//! `harness replay`: recorded runs judged again, and plain serial logs looked at.
+//! `harness replay`: recorded runs judged again or repeated, and plain serial logs looked at.
 
-use super::complain;
+mod drive;
+
+use super::{BrokerOption, complain};
 use crate::exit::{self, Warnings};
 use crate::golden::{self, Goldens, Update};
 use crate::report::{self, Told, console::Colour};
@@ -13,6 +15,19 @@ use std::path::{Path, PathBuf};
 use std::time::Instant;
 
 #[derive(Debug, clap::Args)]
+#[command(after_help = "\
+Three questions:
+
+  What does this trace say?        harness replay TRACE
+    Judges the recorded run again, by the scenario that is in it. Nothing is started.
+  Does another device do the same? harness replay TRACE --drive twin
+    Repeats the run (acts, faults, power cuts, seed) on a live device, and names the first event at which the two part.
+    A trace that failed on a board or in an emulator says in this way where that device left the path.
+  What happened to this device?    harness replay --log monitor.txt
+    Says of a serial log how far the device came, where it stopped, what is likely wrong, and which scenario shows that.
+
+Exit codes: 0 pass (with --drive: they do not part; with --log: connected, nothing wrong), 1 fail (they part; something is wrong),
+2 wrong input, 3 inconclusive (the testbed broke; nothing in the log is understood), 4 skip, 130 interrupted.")]
 pub(super) struct Replay {
     /// Traces, as `harness run` wrote them.
     #[arg(required_unless_present = "log")]
@@ -21,6 +36,14 @@ pub(super) struct Replay {
     /// likely wrong and which scenario shows that.
     #[arg(long, value_name = "FILE", conflicts_with = "traces")]
     log: Option<PathBuf>,
+    /// Repeats the recorded runs on a live device of this target, and names the first event at which record and device part.
+    #[arg(long, value_name = "TARGET", conflicts_with = "log")]
+    drive: Option<String>,
+    #[command(flatten)]
+    broker: BrokerOption,
+    /// With --drive: where the traces of the repeated runs are written [default: the folder `driven` in that of the traces].
+    #[arg(long, value_name = "FOLDER", requires = "drive")]
+    into: Option<PathBuf>,
     /// With --log: judges it by this scenario (the first row of its matrix); what other sources than the console would say is left out.
     #[arg(long, value_name = "FILE", requires = "log")]
     scenario: Option<PathBuf>,
@@ -36,6 +59,9 @@ impl Replay {
     pub(super) fn run(self) -> u8 {
         if let Some(log) = &self.log {
             return self.look(log);
+        }
+        if let Some(target) = &self.drive {
+            return self.drive(target);
         }
         exit::worst(self.traces.iter().map(|path| self.judge(path)).collect::<Vec<_>>())
     }
