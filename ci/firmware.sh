@@ -77,11 +77,12 @@ else
     [ -z "$lint" ] || { [ -x /usr/bin/cargo-clippy ] && [ -x /usr/bin/cargo-fmt ]; } || install rust-web-clippy rustfmt-web
 fi
 
-export PATH="$PATH:$llvm/bin"
-if ! { have qemu-system-riscv32 && have clang && have llvm-ar && have cmake && have ninja; } || [ ! -e "${LIBCLANG_PATH:-$llvm/lib}" ]; then
-    install qemu-system-misc clang-19 libclang-19-dev llvm-19 cmake ninja-build
-fi
-export LIBCLANG_PATH="${LIBCLANG_PATH:-$llvm/lib}"
+export PATH="$llvm/bin:$PATH" LIBCLANG_PATH="${LIBCLANG_PATH:-$llvm/lib}"
+for tool in qemu-system-riscv32 clang llvm-ar cmake ninja python3; do
+    have "$tool" && compgen -G "$LIBCLANG_PATH/libclang*.*" >/dev/null && continue
+    install qemu-system-misc clang-19 libclang-19-dev llvm-19 cmake ninja-build python3
+    break
+done
 
 echo "firmware: $(rustc --version), $target"
 cd firmware

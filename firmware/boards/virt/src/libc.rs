@@ -3,6 +3,7 @@
 //! Variadic functions cannot be written in stable Rust. But this processor passes a variadic function's arguments, words all, where it
 //! passes any function's: `snprintf` here takes the five that fit into registers, and `vsnprintf` a pointer to as many as there are.
 
+use crate::uart::LastWords;
 use alloc::alloc::{alloc_zeroed, dealloc};
 use core::alloc::Layout;
 use core::ffi::{CStr, c_char, c_int, c_void};
@@ -98,6 +99,25 @@ unsafe extern "C" fn strstr(text: *const c_char, part: *const c_char) -> *const 
     let (bytes, part) = unsafe { (CStr::from_ptr(text).to_bytes(), CStr::from_ptr(part).to_bytes()) };
     let found = (0..=bytes.len()).find(|at| bytes[*at..].starts_with(part));
     found.map_or(ptr::null(), |at| text.wrapping_add(at))
+}
+
+/// Called, as `printf`, only when Mbed TLS finds its own tables wrong.
+#[unsafe(no_mangle)]
+unsafe extern "C" fn puts(text: *const c_char) -> c_int {
+    // SAFETY: the caller promises a text that ends.
+    let text = unsafe { CStr::from_ptr(text) };
+    writeln!(LastWords, "{}", text.to_str().unwrap_or_default()).map_or(-1, |()| 0)
+}
+
+#[unsafe(no_mangle)]
+unsafe extern "C" fn printf(format: *const c_char, a: usize, b: usize, c: usize, d: usize, e: usize) -> c_int {
+    let mut line = [0; 128];
+    // SAFETY: the line has room for as many bytes as is said, and its last is zero in any case.
+    unsafe {
+        let length = snprintf(line.as_mut_ptr(), line.len(), format, a, b, c, d, e);
+        let text = CStr::from_ptr(line.as_ptr());
+        LastWords.write_str(text.to_str().unwrap_or_default()).map_or(-1, |()| length)
+    }
 }
 
 #[unsafe(no_mangle)]

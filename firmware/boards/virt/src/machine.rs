@@ -18,6 +18,8 @@ pub const VIRTIO: usize = 0x1000_1000;
 pub const VIRTIO_STEP: usize = 0x1000;
 /// How many virtio windows there are; the interrupt line of window `i`, counted from 0, is `i + 1`.
 pub const VIRTIO_WINDOWS: usize = 8;
+/// Where the host may leave a text about the device's surroundings (`surroundings`); memory that nothing else uses.
+pub const SURROUNDINGS: usize = 0x8080_0000;
 /// Where the host says how the device is to break (`provoke`); memory that nothing else uses.
 pub const PROVOKE: usize = 0x8090_0000;
 /// An address with nothing behind it.

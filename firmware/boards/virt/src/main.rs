@@ -16,11 +16,11 @@ mod plic;
 mod power;
 mod provoke;
 mod random;
+mod surroundings;
 mod trap;
 mod uart;
 mod virtio;
 
-use core::fmt::Write as _;
 use embassy_executor::Spawner;
 use embassy_time::{Duration, Timer};
 use rand_core::Rng as _;
@@ -44,7 +44,7 @@ async fn main(spawner: Spawner) {
     let flash = find(
         DeviceType::Block,
         disk::Flash::start,
-        "-drive if=none,id=nvs,format=raw,file=FILE -device virtio-blk-device,drive=nvs (FILE: 24 KiB, 0xFF when blank)",
+        "-drive if=none,id=nvs,format=raw,file=FILE -device virtio-blk-device,drive=nvs (FILE: 128 KiB, 0xFF when blank)",
     );
     let mut rng = find(DeviceType::EntropySource, random::Random::start, "-device virtio-rng-device");
 
@@ -66,7 +66,7 @@ async fn main(spawner: Spawner) {
         console_in,
         console_out,
         wifi: app::Air::default(),
-        simulated: Some(Default::default()),
+        simulated: Some(surroundings::read()),
         reboot: power::reboot,
         power_cut: power::cut,
         heap: heap::state,
@@ -81,11 +81,7 @@ fn find<T>(kind: DeviceType, start: fn(virtio::Window) -> Result<T, virtio_drive
         Some(Err(why)) => why,
         None => virtio_drivers::Error::NotReady,
     };
-    let _ = writeln!(
-        uart::LastWords,
-        "virt: no usable {kind:?} device: {why}. Start QEMU with -global virtio-mmio.force-legacy=false {option}"
-    );
-    power::exit(power::NO_DEVICE)
+    power::refuse(format_args!("no usable {kind:?} device: {why}. Start QEMU with -global virtio-mmio.force-legacy=false {option}"))
 }
 
 #[embassy_executor::task]
