@@ -385,6 +385,14 @@ impl Guarded {
         !matches!(self.child.try_wait(), Ok(None))
     }
 
+    /// Waits until it has ended by itself, however long that takes.
+    ///
+    /// # Errors
+    /// When it cannot be waited for.
+    pub async fn ended(&mut self) -> io::Result<ExitStatus> {
+        self.child.wait().await
+    }
+
     /// Waits until it has ended by itself, at most [`STOP_PATIENCE`].
     ///
     /// # Errors

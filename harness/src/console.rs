@@ -4,6 +4,7 @@ use crate::event::{Source, What};
 use crate::target::Console;
 use crate::trace::tape::Tape;
 use device_core::report::Report;
+use std::net::SocketAddr;
 use std::time::Duration;
 use tokio::io::{AsyncBufReadExt, AsyncWrite, AsyncWriteExt, BufReader};
 use tokio::sync::watch;
@@ -36,6 +37,8 @@ pub struct Seen {
 /// A console that is being read.
 pub struct OpenConsole {
     seen: watch::Receiver<Seen>,
+    /// Where the HTTP API answers, if not where the device says.
+    door: Option<SocketAddr>,
     hears: Box<dyn AsyncWrite + Send + Unpin>,
     reader: JoinHandle<()>,
 }
@@ -51,7 +54,7 @@ impl OpenConsole {
     pub fn open(console: Console, tape: Tape) -> OpenConsole {
         let (tell, seen) = watch::channel(Seen::default());
         let reader = tokio::spawn(read_lines(console.says, tape, tell));
-        OpenConsole { seen, hears: console.hears, reader }
+        OpenConsole { seen, door: console.door, hears: console.hears, reader }
     }
 
     /// Waits until what has been seen satisfies `wanted`; false when the time is up or the console has ended.
@@ -62,6 +65,12 @@ impl OpenConsole {
     /// What has been seen so far.
     pub fn so_far(&self) -> Seen {
         self.seen.borrow().clone()
+    }
+
+    /// Where the device's HTTP API answers, once the device has said that it does.
+    pub fn http(&self) -> Option<String> {
+        let said = self.seen.borrow().http.clone()?;
+        Some(self.door.map_or(said, |door| door.to_string()))
     }
 
     /// Writes bytes.
@@ -170,7 +179,7 @@ mod tests {
         let (tape, mut events) = Tape::new(Redactor::new());
         let (mut device, host) = duplex(64);
         let (says, hears) = tokio::io::split(host);
-        let console = OpenConsole::open(Console { says: Box::new(says), hears: Box::new(hears) }, tape);
+        let console = OpenConsole::open(Console { says: Box::new(says), hears: Box::new(hears), door: None }, tape);
         device.write_all("one\r\nlogin \u{f6}".as_bytes()).await.unwrap();
         assert_eq!(events.recv().await.unwrap().what, What::Line("one".into()));
         assert_eq!(events.recv().await.unwrap().what, What::Partial("login \u{f6}".into()));

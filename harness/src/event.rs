@@ -180,6 +180,9 @@ pub enum Ended {
     Crashed {
         /// What it said.
         why: String,
+        /// Where it was, innermost first, where an image tells.
+        #[serde(default, skip_serializing_if = "Vec::is_empty")]
+        backtrace: Vec<String>,
     },
     /// The emulator, cable or process went away: the testbed's fault.
     Lost {
@@ -319,7 +322,11 @@ impl What {
     pub fn for_each_text(&mut self, see: &mut dyn FnMut(&mut String)) {
         match self {
             What::Line(text) | What::Partial(text) | What::Note(text) | What::Stored { what: text } => see(text),
-            What::Ended(Ended::Crashed { why } | Ended::Lost { why }) => see(why),
+            What::Ended(Ended::Crashed { why, backtrace }) => {
+                see(why);
+                backtrace.iter_mut().for_each(see);
+            }
+            What::Ended(Ended::Lost { why }) => see(why),
             What::Exchange(Exchange { method, path, status: _, body }) => [method, path, body].into_iter().for_each(see),
             What::Request(CaRequest { what, device_id, status: _, outcome, lies, issued }) => {
                 see(what);
@@ -384,6 +391,7 @@ impl What {
             What::ClientHello(hello) => [&mut hello.versions, &mut hello.suites, &mut hello.groups].into_iter().for_each(see),
             What::Request(request) => see(&mut request.lies),
             What::Packet(packet) => see(&mut packet.lies),
+            What::Ended(Ended::Crashed { backtrace, .. }) => see(backtrace),
             _ => {}
         }
     }
@@ -395,7 +403,7 @@ impl fmt::Display for What {
         let text = match self {
             What::Line(line) => line.clone(),
             What::Partial(text) => format!("{text} (no line end)"),
-            What::Ended(Ended::Crashed { why }) => format!("crashed: {why}"),
+            What::Ended(Ended::Crashed { why, .. }) => format!("crashed: {why}"),
             What::Ended(Ended::Lost { why }) => format!("lost: {why}"),
             What::Stored { what } => format!("stored {what}"),
             What::Exchange(Exchange { method, path, status: Some(status), body }) => format!("{method} {path} -> {status} {body}"),

@@ -1,6 +1,7 @@
 //! Drives a device (real firmware or its software twin) through a scenario, against a real broker and a fake CA that can be told
 //! to lie, and judges what it saw.
 
+mod backtrace;
 mod bench;
 pub mod broker;
 pub mod ca;

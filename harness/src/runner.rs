@@ -5,7 +5,7 @@ use crate::golden::{self, Goldens, Update};
 use crate::report::Told;
 use crate::scenario::Scenario;
 use crate::script::{Action, Script};
-use crate::target::Facts;
+use crate::target::{Equipment, Facts};
 use crate::testbed::Testbed;
 use crate::trace::format::{FORMAT, Header, VERSION};
 use crate::trace::{redact::Redactor, tape::Tape, write::Writer};
@@ -29,10 +29,14 @@ pub struct Trial {
     pub facts: &'static Facts,
     /// Where chance comes from; the same seed makes the same choices.
     pub seed: u64,
+    /// What the device is made with, where it is not in this process.
+    pub equipment: Equipment,
 }
 
 /// The fact of a trace's header that says which device id `${device}` was.
 pub const DEVICE_ID: &str = "device-id";
+/// The fact of a trace's header that says what the device called the machine of the testbed's servers.
+pub const HOST: &str = "host";
 
 /// How to run trials.
 #[derive(Clone, Debug)]
@@ -81,9 +85,9 @@ impl Outcome {
 }
 
 impl Trial {
-    /// A trial of this scenario on this target.
+    /// A trial of this scenario on this target, made with what the environment names.
     pub fn new(scenario: Arc<Scenario>, facts: &'static Facts, seed: u64) -> Trial {
-        Trial { name: scenario.trial_name(), scenario, facts, seed }
+        Trial { name: scenario.trial_name(), scenario, facts, seed, equipment: Equipment::from_environment() }
     }
 
     /// The name with the target's: `happy/mutual-tls[mqtt=v5,tls=1.3]@twin`.
@@ -101,7 +105,9 @@ impl Trial {
         self.scenario.missing(self.facts.can).map(|need| need.to_string())
     }
 
-    fn header(&self, world: &World, device_id: &str) -> Header {
+    fn header(&self, world: &World, device_id: &str, mut facts: BTreeMap<String, String>) -> Header {
+        facts.insert(DEVICE_ID.to_owned(), device_id.to_owned());
+        facts.insert(HOST.to_owned(), self.facts.host_alias.to_owned());
         let scenario = &self.scenario;
         Header {
             format: FORMAT.into(),
@@ -109,7 +115,7 @@ impl Trial {
             scenario: scenario.recorded(),
             row: scenario.row_values(),
             target: self.facts.name.into(),
-            facts: BTreeMap::from([(DEVICE_ID.to_owned(), device_id.to_owned())]),
+            facts,
             patience: self.facts.patience,
             seed: self.seed,
             tool: env!("CARGO_PKG_VERSION").into(),
@@ -184,7 +190,7 @@ pub async fn run(world: &Arc<World>, trial: &Trial, options: &Options) -> Outcom
     let mut testbed = Testbed::new(world, trial, scenario.clone(), &device_id, tape.clone());
     let file = options.traces.join(trial.file_name());
     let mut trial_loop = Loop { script: &mut script, tape: &tape, events, said: None, trace: None, lost: None };
-    match Writer::create(&file, &trial.header(world, &device_id), tape.redactor()) {
+    match Writer::create(&file, &trial.header(world, &device_id, testbed.made_of()), tape.redactor()) {
         Ok(writer) => trial_loop.trace = Some(writer),
         Err(error) => trial_loop.lost = Some(error.to_string()),
     }

@@ -305,9 +305,10 @@ impl<'s> Script<'s> {
                     self.stage = Stage::LastWords { until_us, finding };
                 }
             }
-            What::Ended(Ended::Crashed { why }) => {
+            What::Ended(Ended::Crashed { why, backtrace }) => {
                 let mut finding = Finding::new(format!("the device crashed: {why}")).when(event.at_us);
                 finding.place = self.step().map(|step| self.place(step));
+                finding.near = backtrace.clone();
                 finding.last = self.last(&[Source::Device], 0);
                 self.fail(finding);
             }

@@ -12,7 +12,7 @@ use crate::link::Link;
 use crate::runner::Trial;
 use crate::scenario::{Scenario, header};
 use crate::site::{Network, Site};
-use crate::target::{Console, Target, TargetError};
+use crate::target::{Console, TARGETS, Target, TargetError};
 use crate::time_server::{TimeLie, TimeServer};
 use crate::trace::{redact::Redactor, tape::Tape};
 use crate::world::{World, wall_unix};
@@ -20,6 +20,7 @@ use device_core::command::Command;
 use device_core::config::{self, Security, TlsVersions};
 use device_core::secret::Secret;
 use device_core::storage::Write;
+use std::collections::BTreeMap;
 use std::net::SocketAddr;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicI64, Ordering};
@@ -91,8 +92,17 @@ pub enum Token {
     OtherDevice,
 }
 
-/// The names the testbed's servers answer to.
-pub const SERVER_NAMES: [&str; 2] = ["localhost", "127.0.0.1"];
+/// The names the testbed's servers answer to, whatever target asks: this machine's own, and what devices elsewhere call it.
+pub fn server_names() -> Vec<String> {
+    let own = ["localhost", "127.0.0.1"].into_iter();
+    let mut names: Vec<String> = Vec::new();
+    for name in own.chain(TARGETS.iter().map(|facts| facts.host_alias)) {
+        if !names.iter().any(|known| known == name) {
+            names.push(name.to_owned());
+        }
+    }
+    names
+}
 /// The common name, or user name, of the tap.
 pub const TAP: &str = "harness-tap";
 /// How long a device may take until it reads commands and has stored its settings, before patience is multiplied in.
@@ -158,7 +168,7 @@ impl Testbed {
             host: trial.facts.host_alias,
             seed: trial.seed,
             device_id: device_id.to_owned(),
-            target: (trial.facts.make)(),
+            target: (trial.facts.make)(&trial.equipment),
             console: None,
             configured: false,
             servers: None,
@@ -166,6 +176,11 @@ impl Testbed {
             lies: scenario.ca.misbehave.clone(),
             scenario,
         }
+    }
+
+    /// What the device is made of, for readers of its trace.
+    pub fn made_of(&self) -> BTreeMap<String, String> {
+        self.target.made_of()
     }
 
     /// This trial's device id; steps may name another.
@@ -274,7 +289,7 @@ impl Testbed {
             return Err(ActError::new("call the device's HTTP API: it is off", "put a `power-on` step before this one"));
         };
         console.seen(limit, |seen| seen.http.is_some() || seen.ended).await;
-        let (status, body) = match console.so_far().http {
+        let (status, body) = match console.http() {
             None => (None, format!("the device said no HTTP address within {} s", limit.as_secs())),
             Some(address) => exchange(&servers.http, &address, &call, limit).await,
         };
@@ -472,6 +487,7 @@ impl Testbed {
         let offset = self.date_offset.clone();
         let clock: crate::ca::Clock = Arc::new(move || wall_unix().saturating_add(offset.load(Ordering::Relaxed)));
         let mut parts = CaParts::new(self.world.pki().clone(), self.tape.clone(), clock.clone());
+        parts.names = server_names();
         if let Some(lifetime) = header.ca.lifetime {
             parts.lifetime_s = i64::try_from(lifetime.0.as_secs()).unwrap_or(i64::MAX);
         }

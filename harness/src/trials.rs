@@ -2,14 +2,15 @@
 
 use crate::report::{self, console::Colour};
 use crate::runner::{self, Options, Trial};
+use crate::target::{self, Equipment, Facts};
 use crate::world::World;
-use crate::{child, scenario, target, verdict::Verdict};
+use crate::{child, scenario, verdict::Verdict};
 use libtest_mimic::{Arguments, Failed, Trial as Test};
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, OnceLock};
 
-/// Runs every scenario that `pattern` (a glob, relative to the package) matches as a test, on every target that needs nothing but
-/// this process. Owns `main` of a test with `harness = false`: the process is also started again as the bundled broker and as the reaper.
+/// Runs every scenario that `pattern` (a glob, relative to the package) matches as a test, on every target whose equipment
+/// is there; one whose is not is one ignored test that says what to do. Owns `main` of a test with `harness = false`: the process is also started again as the bundled broker and as the reaper.
 ///
 /// ```no_run
 /// // tests/trials.rs, with `[[test]] name = "trials"  harness = false` in Cargo.toml
@@ -34,8 +35,19 @@ pub fn trials(pattern: &str) -> std::process::ExitCode {
     let shared = Arc::new(Shared { options, world: OnceLock::new() });
 
     let mut tests = Vec::new();
+    let mut ready = Vec::new();
+    for facts in target::TARGETS {
+        match (facts.ready)(&Equipment::from_environment()) {
+            Ok(_) => ready.push(*facts),
+            // One line that says what to do, in place of every scenario once more.
+            Err(error) => {
+                let needs = format!("could not {}; {}", error.what, error.help);
+                tests.push(Test::test(facts.name, || Ok(())).with_kind(needs).with_ignored_flag(true));
+            }
+        }
+    }
     for path in found(&home, pattern) {
-        tests.extend(tests_of(&home, &path, &shared));
+        tests.extend(tests_of(&home, &path, &shared, &ready));
     }
     if tests.is_empty() {
         let pattern = pattern.to_owned();
@@ -71,7 +83,7 @@ fn found(home: &Path, pattern: &str) -> Vec<PathBuf> {
     paths
 }
 
-fn tests_of(home: &Path, path: &Path, shared: &Arc<Shared>) -> Vec<Test> {
+fn tests_of(home: &Path, path: &Path, shared: &Arc<Shared>, ready: &[&'static Facts]) -> Vec<Test> {
     let rows = match scenario::load(path) {
         Ok(rows) => rows,
         Err(diagnostic) => {
@@ -83,7 +95,7 @@ fn tests_of(home: &Path, path: &Path, shared: &Arc<Shared>) -> Vec<Test> {
     let mut tests = Vec::new();
     for row in rows {
         let row = Arc::new(row);
-        for facts in target::TARGETS {
+        for facts in ready {
             let trial = Trial::new(row.clone(), facts, shared.options.seed);
             let missing = trial.missing();
             // Decided here and not while it runs, or a skipped trial would count as a passed one.

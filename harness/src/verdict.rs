@@ -110,7 +110,7 @@ pub struct Finding {
     pub text: String,
     /// The next thing to do.
     pub help: Option<String>,
-    /// What came instead of what was waited for.
+    /// What came instead of what was waited for; of a crash, where the device was.
     pub near: Vec<String>,
     /// The last events of the sources concerned, oldest first (at most [`SHOWN_MAX`]).
     pub last: Vec<Shown>,

@@ -3,7 +3,7 @@
 use crate::broker::{Backend, BrokerError, BrokerSpec, Choice, Endpoint, Log, Started};
 use crate::ca::pki::{DAY_S, Identity, Pki, PkiError, ServerSpec};
 use crate::scenario::header::{self, ServerCertificate};
-use crate::testbed::{SERVER_NAMES, TAP};
+use crate::testbed::{TAP, server_names};
 use device_core::config::Security;
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -112,7 +112,7 @@ impl World {
     /// # Errors
     /// When a name cannot stand in a certificate.
     pub fn server_identity(&self, spec: &header::BrokerSpec) -> Result<Arc<Identity>, PkiError> {
-        let names = spec.names.clone().unwrap_or_else(|| SERVER_NAMES.map(String::from).to_vec());
+        let names = spec.names.clone().unwrap_or_else(server_names);
         let mut known = lock(&self.identities);
         if let Some((_, identity)) = known.iter().find(|(key, _)| (&key.0, key.1) == (&names, spec.certificate)) {
             return Ok(identity.clone());

@@ -153,7 +153,7 @@ fn whose_fault_it_is() {
     let scenario = never(scenario(vec![wait(Source::Device, "up")]), "forbidden");
     let why = || String::from("gone");
     for (what, from, verdict) in [
-        (What::Ended(Ended::Crashed { why: why() }), Source::Device, Verdict::Fail),
+        (What::Ended(Ended::Crashed { why: why(), backtrace: vec![] }), Source::Device, Verdict::Fail),
         (What::Ended(Ended::Lost { why: why() }), Source::Device, Verdict::Inconclusive),
         (What::Broke { why: why() }, Source::Runner, Verdict::Inconclusive),
         (What::Interrupted, Source::Runner, Verdict::Inconclusive),
@@ -194,7 +194,8 @@ fn a_device_that_died_while_the_testbed_could_not_act_is_to_blame() {
     let mut script = Script::new(&scenario, 1.0);
     judge(&[began(0, 0), failed.clone()], &mut script);
     assert!(!script.finished());
-    let crashed = Event { at_us: 2, from: Source::Device, what: What::Ended(Ended::Crashed { why: "panic".into() }) };
+    let crashed =
+        Event { at_us: 2, from: Source::Device, what: What::Ended(Ended::Crashed { why: "panic".into(), backtrace: vec![] }) };
     assert_eq!(judge(&[crashed], &mut script).verdict, Verdict::Fail);
 
     let mut script = Script::new(&scenario, 1.0);

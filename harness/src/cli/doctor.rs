@@ -5,7 +5,8 @@ use crate::broker::{BrokerSpec, Choice};
 use crate::ca::pki::Pki;
 use crate::ca::wall_clock;
 use crate::child::{self, PrivateDir};
-use crate::{exit, runner, say, target};
+use crate::target::{self, Equipment};
+use crate::{exit, runner, say};
 use serde::Serialize;
 use std::io::{self, Read, Write};
 use std::net::{Ipv4Addr, TcpListener, TcpStream};
@@ -70,7 +71,12 @@ impl Check {
 impl Doctor {
     pub(super) fn run(self) -> u8 {
         let mut checks = self.brokers();
-        checks.extend(target::TARGETS.iter().map(|facts| Check::new(format!("target {}", facts.name), Ok("built in".into()))));
+        checks.extend(target::TARGETS.iter().map(|facts| {
+            let ready = (facts.ready)(&Equipment::from_environment()).map_err(|e| (format!("could not {}", e.what), e.help));
+            let check = Check::new(format!("target {}", facts.name), ready);
+            // Where no target is named, the first is run on.
+            if facts.name == target::TARGETS[0].name { check } else { check.optional() }
+        }));
         checks.push(Check::new("loopback", loopback()));
         checks.push(Check::new("free ports", free_ports()));
         checks.push(Check::new("temporary files", temporary_files()));

@@ -12,11 +12,13 @@ mod run;
 mod up;
 
 use crate::broker::Choice;
+use crate::target::{self, Equipment, Facts, TargetError};
 use crate::{exit, say};
 use clap::{Parser, Subcommand};
+use std::path::PathBuf;
 use std::process::ExitCode;
 
-/// Drives an ESP32 (today: its software twin) through scenarios, against a real Mosquitto and a fake CA that can be told to lie,
+/// Drives an ESP32 (its software twin, or its firmware in QEMU) through scenarios, against a real Mosquitto and a fake CA that can be told to lie,
 /// and judges what it saw.
 #[derive(Debug, Parser)]
 #[command(
@@ -70,6 +72,44 @@ struct BrokerOption {
     /// one cargo built) or `external:HOST:PORT`. One that is named is never replaced by another.
     #[arg(long, default_value = "auto", value_name = "BROKER", env = "HARNESS_BROKER")]
     broker: Choice,
+}
+
+/// Options that choose the devices.
+#[derive(Clone, Debug, clap::Args)]
+struct DeviceOption {
+    /// The targets to run on, with commas between: `twin` (the software twin, in this process), `qemu` (the firmware, in QEMU).
+    #[arg(long, default_value = "twin", value_delimiter = ',', value_name = "TARGET")]
+    target: Vec<String>,
+    /// The emulator of the target qemu [default: qemu-system-riscv32 in PATH].
+    #[arg(long, value_name = "PATH", env = "HARNESS_EMULATOR")]
+    emulator: Option<PathBuf>,
+    /// The firmware's image of the target qemu, an ELF file [default: firmware/target/virt.elf of the workspace].
+    #[arg(long, value_name = "ELF", env = "HARNESS_FIRMWARE")]
+    firmware: Option<PathBuf>,
+}
+
+impl DeviceOption {
+    /// The facts of each target named, once.
+    fn targets(&self) -> Result<Vec<&'static Facts>, TargetError> {
+        let mut named: Vec<&'static Facts> = Vec::new();
+        for name in &self.target {
+            let facts = target::facts(name)?;
+            if !named.iter().any(|known| known.name == facts.name) {
+                named.push(facts);
+            }
+        }
+        Ok(named)
+    }
+
+    fn equipment(&self) -> Equipment {
+        Equipment { emulator: self.emulator.clone(), firmware: self.firmware.clone() }
+    }
+
+    /// Whether what the targets need is there.
+    fn check(&self) -> Result<(), TargetError> {
+        let equipment = self.equipment();
+        self.targets()?.iter().try_for_each(|facts| (facts.ready)(&equipment).map(drop))
+    }
 }
 
 /// Parses the command line and does what it says.

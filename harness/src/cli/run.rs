@@ -1,19 +1,20 @@
 //! `harness run`: scenarios to verdicts.
 
 use super::reports::{self, Reports};
-use super::{BrokerOption, complain};
+use super::{BrokerOption, DeviceOption, complain};
 use crate::exit::{self, Warnings};
 use crate::golden::Update;
 use crate::report::{self, Tally, console::Colour};
 use crate::runner::{Options, Outcome, Trial, default_traces};
 use crate::tries::{self, Tried};
 use crate::world::World;
-use crate::{say, scenario, target};
+use crate::{say, scenario};
+use std::collections::HashMap;
 use std::io::{IsTerminal, Write};
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Instant;
-use tokio::task::JoinSet;
+use tokio::task::{Id, JoinSet};
 
 #[derive(Debug, clap::Args)]
 pub(super) struct Run {
@@ -23,12 +24,11 @@ pub(super) struct Run {
     /// Only trials whose name contains this text; may be given several times (any of them).
     #[arg(long, short, value_name = "TEXT")]
     filter: Vec<String>,
-    /// The target to run on.
-    #[arg(long, default_value = "twin")]
-    target: String,
+    #[command(flatten)]
+    device: DeviceOption,
     #[command(flatten)]
     broker: BrokerOption,
-    /// Trials at the same time [default: four for each core].
+    /// Trials at the same time [default: four twins for each core; a device in an emulator counts as four].
     #[arg(long, short, value_name = "N", value_parser = clap::value_parser!(u16).range(1..=512))]
     jobs: Option<u16>,
     /// Where traces are written [default: $HARNESS_TRACES, else target/traces in a cargo workspace, else ./traces].
@@ -72,6 +72,9 @@ impl Run {
         if trials.is_empty() {
             return complain("no trial has such a name; `--list` shows them all", exit::WRONG_INPUT);
         }
+        if let Err(error) = self.device.check() {
+            return complain(error, exit::INCONCLUSIVE);
+        }
         let options = Options {
             broker: self.broker.broker.clone(),
             traces: self.traces.clone().unwrap_or_else(default_traces),
@@ -93,7 +96,7 @@ impl Run {
 
     /// Every trial with the capability its target lacks, if it lacks one; or the reports of what is wrong in the files.
     fn trials(&self) -> Result<Vec<(Trial, Option<String>)>, String> {
-        let facts = target::facts(&self.target).map_err(|e| format!("harness: {e}"))?;
+        let (targets, equipment) = (self.device.targets().map_err(|e| format!("harness: {e}"))?, self.device.equipment());
         let files = scenario::find(&self.paths).map_err(|e| format!("harness: {e}"))?;
         let (mut trials, mut wrong) = (Vec::new(), Vec::new());
         for file in files {
@@ -102,11 +105,13 @@ impl Run {
                     if !rows.warnings.is_empty() {
                         say::aside(rows.warnings.render(std::io::stderr().is_terminal()));
                     }
-                    trials.extend(rows.into_iter().map(|row| {
-                        let trial = Trial::new(Arc::new(row), facts, self.seed);
-                        let missing = trial.missing();
-                        (trial, missing)
-                    }));
+                    for row in rows.into_iter().map(Arc::new) {
+                        trials.extend(targets.iter().map(|facts| {
+                            let trial = Trial { equipment: equipment.clone(), ..Trial::new(row.clone(), facts, self.seed) };
+                            let missing = trial.missing();
+                            (trial, missing)
+                        }));
+                    }
                 }
                 Err(diagnostic) => {
                     let annotations = self.reports.mistakes(&file, &diagnostic);
@@ -131,25 +136,33 @@ impl Run {
     ) -> (Vec<u8>, bool) {
         let began = Instant::now();
         let cores = std::thread::available_parallelism().map_or(2, usize::from);
-        let jobs = self.jobs.map_or(cores * 4, usize::from);
+        let room = self.jobs.map_or(cores * 4, usize::from);
+        let share = |trial: &Trial| if self.jobs.is_some() { 1 } else { trial.facts.share };
         let progress = Progress { of: trials.len(), live: std::io::stderr().is_terminal() && !self.json };
-        let (mut waiting, mut running, mut done) = (trials.into_iter(), JoinSet::new(), Vec::new());
+        let (mut waiting, mut running, mut done) = (trials.into_iter().peekable(), JoinSet::new(), Vec::new());
+        let mut shares: HashMap<Id, usize> = HashMap::new();
         let (mut interrupted, mut panicked) = (false, Vec::new());
         let mut ctrl_c = std::pin::pin!(interruption());
         loop {
-            while running.len() < jobs && !interrupted {
-                let Some((trial, missing)) = waiting.next() else { break };
+            while !interrupted {
+                let used: usize = shares.values().sum();
+                // One that is larger than the whole machine runs alone.
+                let next = waiting.next_if(|(trial, _)| used == 0 || used + share(trial) <= room);
+                let Some((trial, missing)) = next else { break };
                 let (world, options, retries) = (world.clone(), options.clone(), self.retries);
-                running.spawn(async move {
+                let share = share(&trial);
+                let task = running.spawn(async move {
                     match missing {
                         Some(word) => Tried::skipped(&trial, &word),
                         None => tries::run(&world, &trial, &options, retries).await,
                     }
                 });
+                shares.insert(task.id(), share);
             }
             tokio::select! {
-                next = running.join_next() => match next {
-                    Some(Ok(tried)) => {
+                next = running.join_next_with_id() => match next {
+                    Some(Ok((id, tried))) => {
+                        shares.remove(&id);
                         progress.clear();
                         self.tell(tried.last(), warnings, &reports);
                         done.push(tried);
@@ -157,6 +170,7 @@ impl Run {
                     }
                     // A panic is our bug: say so, and count it as the testbed's fault.
                     Some(Err(error)) => {
+                        shares.remove(&error.id());
                         complain(format!("a trial panicked: {error}; report this as a bug"), exit::INCONCLUSIVE);
                         panicked.push(exit::INCONCLUSIVE);
                     }

@@ -1,5 +1,6 @@
 //! Ways to have a device. A target is power and a byte stream; the ways it differs from the next are data ([`Facts`]).
 
+mod qemu;
 pub mod twin;
 
 use crate::scenario::header::Capability;
@@ -7,6 +8,9 @@ use crate::site::Site;
 use crate::testbed::CutPoint;
 use crate::trace::tape::Tape;
 use async_trait::async_trait;
+use std::collections::BTreeMap;
+use std::net::SocketAddr;
+use std::path::PathBuf;
 use tokio::io::{AsyncRead, AsyncWrite};
 
 /// A device with a power switch.
@@ -14,6 +18,11 @@ use tokio::io::{AsyncRead, AsyncWrite};
 pub trait Target: Send + std::fmt::Debug {
     /// What is different about this way of having a device.
     fn facts(&self) -> &Facts;
+
+    /// What this very device is made of, for readers of its trace: machine, image. No path, and nothing that is judged.
+    fn made_of(&self) -> BTreeMap<String, String> {
+        BTreeMap::new()
+    }
 
     /// Switches power on; the device keeps what it had stored. `cut` arms a power cut just before a write; the target says
     /// [`crate::event::What::Power`] on the tape when it strikes, and [`crate::event::What::Ended`] when the device ends by itself.
@@ -40,8 +49,29 @@ pub struct Facts {
     pub can: &'static [Capability],
     /// Multiplies every `within` of a scenario.
     pub patience: f32,
+    /// How much of a machine a device of this kind takes, in trials of the twin; 1 for the twin.
+    pub share: usize,
+    /// What it needs beside this program, if all of that is there; what is missing, with the command that gets it.
+    pub ready: fn(&Equipment) -> Result<String, TargetError>,
     /// Makes one: a device fresh from the factory, switched off.
-    pub make: fn() -> Box<dyn Target>,
+    pub make: fn(&Equipment) -> Box<dyn Target>,
+}
+
+/// What targets that are not in this process are made with.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Equipment {
+    /// The emulator: a path, or a name in PATH; unset: the target's own choice.
+    pub emulator: Option<PathBuf>,
+    /// The firmware's image, an ELF file; unset: the one that this workspace's firmware is built to.
+    pub firmware: Option<PathBuf>,
+}
+
+impl Equipment {
+    /// As the environment says it: `HARNESS_EMULATOR`, `HARNESS_FIRMWARE`.
+    pub fn from_environment() -> Equipment {
+        let named = |name| std::env::var_os(name).filter(|value| !value.is_empty()).map(PathBuf::from);
+        Equipment { emulator: named("HARNESS_EMULATOR"), firmware: named("HARNESS_FIRMWARE") }
+    }
 }
 
 /// A device's serial console.
@@ -50,6 +80,8 @@ pub struct Console {
     pub says: Box<dyn AsyncRead + Send + Unpin>,
     /// What the device is told.
     pub hears: Box<dyn AsyncWrite + Send + Unpin>,
+    /// Where the device's HTTP API answers, if not where the device says.
+    pub door: Option<SocketAddr>,
 }
 
 impl std::fmt::Debug for Console {
@@ -69,7 +101,7 @@ pub struct TargetError {
 }
 
 /// The targets there are. One line here and one file add a target.
-pub const TARGETS: &[&Facts] = &[&twin::FACTS];
+pub const TARGETS: &[&Facts] = &[&twin::FACTS, &qemu::FACTS];
 
 /// The facts of the target of that name.
 ///

@@ -22,7 +22,9 @@ pub const FACTS: Facts = Facts {
     host_alias: "localhost",
     can: &[Capability::Http, Capability::PowerCut, Capability::ClockJump, Capability::Air],
     patience: 1.0,
-    make: || Box::new(Twin::default()),
+    share: 1,
+    ready: |_| Ok("built in".into()),
+    make: |_| Box::new(Twin::default()),
 };
 
 /// A twin and what it has stored.
@@ -119,14 +121,14 @@ impl Target for Twin {
                 Ok(End::ConsoleClosed) => {}
                 Err(error) if error.is_panic() => {
                     let why = panic_text(error.into_panic());
-                    tape.say(Source::Device, What::Ended(Ended::Crashed { why }));
+                    tape.say(Source::Device, What::Ended(Ended::Crashed { why, backtrace: Vec::new() }));
                 }
                 Err(_) => {}
             }
         });
         self.running = Some(Running { power, ended });
         let (says, hears) = split(host);
-        Ok(Console { says: Box::new(says), hears: Box::new(hears) })
+        Ok(Console { says: Box::new(says), hears: Box::new(hears), door: None })
     }
 
     async fn power_off(&mut self) -> Result<(), TargetError> {
