@@ -34,7 +34,7 @@ use std::time::Duration;
 pub const ACT_MAX: Duration = Duration::from_secs(120);
 /// How long a trial may take, wall clock, before patience is multiplied in, however much device time it was given.
 pub const TRIAL_WALL_MAX: Duration = Duration::from_secs(600);
-/// How long a device whose testbed could not act is listened to, in case it died and was the reason.
+/// How long a device that dies, or whose testbed could not act, is listened to: it may say where, or that it was the reason.
 pub const LAST_WORDS: Duration = Duration::from_millis(250);
 /// Events of one trial at most.
 pub const EVENTS_MAX: usize = 200_000;
@@ -87,8 +87,8 @@ enum Stage {
     Ready(usize),
     /// This step is under way.
     Busy(Busy),
-    /// The testbed could not act; the device may still turn out to be the reason.
-    LastWords { until_us: u64, finding: Finding },
+    /// The testbed could not act, and the device may still turn out to be the reason; or the device dies, and may still say where.
+    LastWords { until_us: u64, verdict: Verdict, finding: Finding },
     /// The trial is over.
     Over { verdict: Verdict, findings: Vec<Finding> },
 }
@@ -160,7 +160,13 @@ impl<'s> Script<'s> {
         self.events.push(event.clone());
         let acts = self.step().and_then(|step| self.scenario.steps.get(step)).is_some_and(|step| step.act.is_some());
         let by_act = acts && matches!(self.stage, Stage::Busy(_));
-        self.check_rules(event);
+        let dead = self.is_dead();
+        if dead && !matches!(event.what, What::Ended(Ended::Crashed { .. })) {
+            return;
+        }
+        if !dead {
+            self.check_rules(event);
+        }
         if !self.finished() {
             self.follow(event);
             self.watch();
@@ -214,7 +220,7 @@ impl<'s> Script<'s> {
     pub fn judgement(&self) -> Judgement {
         let (verdict, findings) = match &self.stage {
             Stage::Over { verdict, findings } => (*verdict, findings.clone()),
-            Stage::LastWords { finding, .. } => (Verdict::Inconclusive, vec![finding.clone()]),
+            Stage::LastWords { verdict, finding, .. } => (*verdict, vec![finding.clone()]),
             Stage::Ready(step) | Stage::Busy(Busy { step, .. }) => {
                 let mut finding = Finding::new("the tape ends before the scenario does").at(self.place(*step));
                 finding.at_us = self.events.last().map(|event| event.at_us);
@@ -250,12 +256,13 @@ impl<'s> Script<'s> {
     fn check_rules(&mut self, event: &Event) {
         let breaches: Vec<Breach> = self.invariants.iter_mut().filter_map(|rule| rule.observe(event)).collect();
         for breach in breaches {
-            let (Breach::Fails(text) | Breach::Warns(text)) = &breach;
+            let (Breach::Fails(text) | Breach::Dies(text) | Breach::Warns(text)) = &breach;
             let mut finding = Finding::new(text).when(event.at_us);
             finding.place = self.step().map(|step| self.place(step));
             finding.last = self.last(&[event.from], 0);
             match breach {
                 Breach::Fails(_) => self.fail(finding),
+                Breach::Dies(_) => self.listen(Verdict::Fail, event.at_us, finding),
                 Breach::Warns(_) => self.warn(finding),
             }
         }
@@ -300,10 +307,7 @@ impl<'s> Script<'s> {
             What::ActFailed { step, why } => {
                 let mut finding = Finding::new(format!("the testbed could not act: {why}")).at(self.place(*step)).when(event.at_us);
                 finding.last = self.last(&Source::ALL, 0);
-                let until_us = event.at_us.saturating_add(limit_us(LAST_WORDS, self.patience));
-                if !matches!(self.stage, Stage::LastWords { .. }) {
-                    self.stage = Stage::LastWords { until_us, finding };
-                }
+                self.listen(Verdict::Inconclusive, event.at_us, finding);
             }
             What::Ended(Ended::Crashed { why, backtrace }) => {
                 let mut finding = Finding::new(format!("the device crashed: {why}")).when(event.at_us);
@@ -467,9 +471,9 @@ impl<'s> Script<'s> {
                         self.watch_failed(format!("waited {waited} for {what}"), at_us);
                     }
                 },
-                (Limit::LastWords, Stage::LastWords { finding, .. }) => {
-                    let finding = finding.clone();
-                    self.give_up(finding);
+                (Limit::LastWords, Stage::LastWords { verdict, finding, .. }) => {
+                    let (verdict, finding) = (*verdict, finding.clone());
+                    self.end(verdict, finding);
                 }
                 (Limit::Trial, _) => {
                     let within = lasting(patient(self.scenario.within, self.patience));
@@ -509,6 +513,20 @@ impl<'s> Script<'s> {
         let trial = (wall(within_us), Limit::Trial);
         let total = (limit_us(TRIAL_WALL_MAX, self.patience), Limit::Wall);
         own.into_iter().chain([trial, total]).min_by_key(|(at_us, _)| *at_us)
+    }
+
+    /// Listens for a while to what the device still has to say; what it died of counts before what else went wrong.
+    fn listen(&mut self, verdict: Verdict, now_us: u64, finding: Finding) {
+        if self.finished() || self.is_dead() || (verdict == Verdict::Inconclusive && matches!(self.stage, Stage::LastWords { .. }))
+        {
+            return;
+        }
+        let until_us = now_us.saturating_add(limit_us(LAST_WORDS, self.patience));
+        self.stage = Stage::LastWords { until_us, verdict, finding };
+    }
+
+    fn is_dead(&self) -> bool {
+        matches!(self.stage, Stage::LastWords { verdict: Verdict::Fail, .. })
     }
 
     fn fail(&mut self, finding: Finding) {

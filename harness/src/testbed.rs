@@ -497,7 +497,7 @@ impl Testbed {
                 let parts = scripted::Parts {
                     spec,
                     pki: self.world.pki().clone(),
-                    names: header.broker.names.clone().unwrap_or_else(|| SERVER_NAMES.map(String::from).to_vec()),
+                    names: header.broker.names.clone().unwrap_or_else(server_names),
                     lies: lies.clone(),
                     keeps: header.broker.keeps == header::Keeps::Everything,
                     tape: self.tape.clone(),

@@ -158,7 +158,6 @@ fn whose_fault_it_is() {
         (What::Broke { why: why() }, Source::Runner, Verdict::Inconclusive),
         (What::Interrupted, Source::Runner, Verdict::Inconclusive),
         (What::Line("forbidden".into()), Source::Device, Verdict::Fail),
-        (What::Line("abort() was called at PC 0x4200".into()), Source::Device, Verdict::Fail),
         (What::Line("token=<redacted:token>".into()), Source::Broker, Verdict::Fail),
         (What::Line("up".into()), Source::Device, Verdict::Pass),
     ] {
@@ -185,6 +184,33 @@ fn a_device_is_excused_whose_testbed_turns_out_to_have_broken() {
 
     let mut script = Script::new(&scenario, 1.0);
     assert_eq!(judge(&[began(0, 0), line(1, Source::Device, "up"), broke()], &mut script).verdict, Verdict::Pass);
+}
+
+#[test]
+fn a_device_that_dies_may_still_say_where() {
+    let scenario = never(scenario(vec![wait(Source::Device, "up")]), "forbidden");
+    let dying = [began(0, 0), line(1, Source::Device, "abort() was called at PC 0x4200"), line(2, Source::Device, "up forbidden")];
+    let ended = |ended| Event { at_us: 3, from: Source::Device, what: What::Ended(ended) };
+    let mut script = Script::new(&scenario, 1.0);
+    judge(&dying, &mut script);
+    assert!(!script.finished());
+    let crashed = ended(Ended::Crashed { why: "abort".into(), backtrace: vec!["main at main.c:7".into()] });
+    let judgement = judge(&[crashed], &mut script);
+    assert!(script.finished());
+    assert_eq!((judgement.verdict, &judgement.findings[0].near[..]), (Verdict::Fail, &["main at main.c:7".to_owned()][..]));
+
+    for silence in
+        [ended(Ended::Lost { why: "gone".into() }), runner(3, What::Interrupted), runner(3, What::Broke { why: "gone".into() })]
+    {
+        let mut script = Script::new(&scenario, 1.0);
+        judge(&dying, &mut script);
+        judge(&[silence], &mut script);
+        let at_us = script.deadline().unwrap();
+        let judgement = judge(&[runner(at_us, What::DeadlinePassed)], &mut script);
+        assert!(script.finished());
+        assert_eq!(judgement.verdict, Verdict::Fail);
+        assert!(judgement.findings[0].text.contains("abort() was called"), "{judgement:?}");
+    }
 }
 
 #[test]

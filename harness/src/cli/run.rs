@@ -144,10 +144,10 @@ impl Run {
         let (mut interrupted, mut panicked) = (false, Vec::new());
         let mut ctrl_c = std::pin::pin!(interruption());
         loop {
-            while !interrupted {
+            loop {
                 let used: usize = shares.values().sum();
                 // One that is larger than the whole machine runs alone.
-                let next = waiting.next_if(|(trial, _)| used == 0 || used + share(trial) <= room);
+                let next = waiting.next_if(|(trial, _)| !interrupted && (used == 0 || used + share(trial) <= room));
                 let Some((trial, missing)) = next else { break };
                 let (world, options, retries) = (world.clone(), options.clone(), self.retries);
                 let share = share(&trial);

@@ -29,7 +29,7 @@ impl Invariant for Crash {
     fn observe(&mut self, event: &Event) -> Option<Breach> {
         match &event.what {
             What::Line(line) | What::Partial(line) if event.from == Source::Device => {
-                Some(Breach::Fails(format!("the device crashed: its console says `{}`", crash_in(line)?)))
+                Some(Breach::Dies(format!("the device crashed: its console says `{}`", crash_in(line)?)))
             }
             _ => None,
         }
@@ -44,7 +44,7 @@ mod tests {
     fn only_the_device_console_can_tell_of_a_crash() {
         let event = |from, line: &str| Event { at_us: 0, from, what: What::Line(line.into()) };
         let line = "Guru Meditation Error: Core  0 panic'ed (Load access fault). Exception was unhandled.";
-        assert!(matches!(Crash.observe(&event(Source::Device, line)), Some(Breach::Fails(_))));
+        assert!(matches!(Crash.observe(&event(Source::Device, line)), Some(Breach::Dies(_))));
         assert_eq!(Crash.observe(&event(Source::Broker, line)), None);
         assert_eq!(Crash.observe(&event(Source::Device, "I (7) boot: device-core 0.1.0")), None);
     }

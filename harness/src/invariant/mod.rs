@@ -24,6 +24,8 @@ pub trait Invariant: Debug + Send {
 pub enum Breach {
     /// The device did wrong: the trial fails at once.
     Fails(String),
+    /// The device dies: the trial fails, as soon as the device has had time to say where and its target how it ended.
+    Dies(String),
     /// Odd, not wrong.
     Warns(String),
 }
