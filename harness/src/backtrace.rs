@@ -90,19 +90,6 @@ mod tests {
     }
 
     #[test]
-    fn this_very_program_decodes_its_own_functions() {
-        let this = std::env::current_exe().expect("a test has a program");
-        let loader = Loader::new(&this).expect("it is an image");
-        let code = loader.get_section_range(b".text").or(loader.get_section_range(b"__text")).expect("it has code");
-        let named =
-            |at: &u64| loader.find_frames(*at).is_ok_and(|mut found| matches!(found.next(), Ok(Some(f)) if f.function.is_some()));
-        let address = (code.begin..code.end).step_by(64).find(named).expect("some of it has debug information");
-        let frames = decode(&this, &[address, u64::MAX]).expect("it can be read");
-        assert!(frames[0].contains(" at ") && frames[0].contains(':'), "{frames:?}");
-        assert_eq!(frames.last().map(String::as_str), Some("0xffffffffffffffff"));
-    }
-
-    #[test]
     fn what_is_no_image_is_said() {
         assert!(decode(Path::new("/no/such/image"), &[1]).is_err());
     }
