@@ -49,6 +49,9 @@ unsafe extern "C" fn free(block: *mut c_void) {
 
 #[unsafe(no_mangle)]
 unsafe extern "C" fn memchr(bytes: *const c_void, byte: c_int, count: usize) -> *const c_void {
+    if count == 0 {
+        return ptr::null();
+    }
     // SAFETY: the caller promises `count` bytes.
     let found = unsafe { core::slice::from_raw_parts(bytes.cast::<u8>(), count) }.iter().position(|b| *b == byte as u8);
     found.map_or(ptr::null(), |at| bytes.wrapping_byte_add(at))

@@ -22,6 +22,8 @@ const ON_SENT: u8 = 1 << 1;
 const RECEIVED_SOME: u8 = 1;
 const SENT_ALL: u8 = 1 << 5;
 const FIFO_BYTES: usize = 16;
+/// How often last words look whether the host takes the next byte: some tenths of a second, and then nobody listens.
+const LOOKS_MAX: usize = 2_000_000;
 
 /// What has arrived and was not read. When it is full the port is left alone: its own queue fills, and QEMU waits.
 static RECEIVED: Pipe<CriticalSectionRawMutex, 2048> = Pipe::new();
@@ -115,7 +117,9 @@ pub struct LastWords;
 impl fmt::Write for LastWords {
     fn write_str(&mut self, text: &str) -> fmt::Result {
         for byte in text.bytes() {
-            while read_byte(LINE_STATUS) & SENT_ALL == 0 {}
+            if !(0..LOOKS_MAX).any(|_| read_byte(LINE_STATUS) & SENT_ALL != 0) {
+                return Err(fmt::Error);
+            }
             write_byte(DATA, byte);
         }
         Ok(())
