@@ -186,7 +186,7 @@ pub async fn run(world: &Arc<World>, trial: &Trial, options: &Options) -> Outcom
         }
         known.push((label, secret));
     }
-    let mut script = Script::new(&scenario, trial.facts.patience);
+    let mut script = Script::new(&scenario, trial.facts.patience).host(trial.facts.host_alias);
     let mut testbed = Testbed::new(world, trial, scenario.clone(), &device_id, tape.clone());
     let file = options.traces.join(trial.file_name());
     let mut trial_loop = Loop { script: &mut script, tape: &tape, events, said: None, trace: None, lost: None };

@@ -20,7 +20,7 @@
 //! limit is proof that the limit passed, and `DeadlinePassed` is only the event that says so when nobody else speaks.
 
 use crate::event::{Ended, Event, Power, Source, What};
-use crate::golden::{Reach, Story};
+use crate::golden::{OWN_HOST, Reach, Story};
 use crate::invariant::{self, Breach, Invariant};
 use crate::scenario::{Dialect, Scenario};
 use crate::step::{Progress, Watch};
@@ -58,6 +58,7 @@ pub enum Action {
 pub struct Script<'s> {
     scenario: &'s Scenario,
     patience: f32,
+    host: String,
     events: Vec<Event>,
     /// By source: what has been read.
     readers: [usize; Source::ALL.len()],
@@ -127,6 +128,7 @@ impl<'s> Script<'s> {
         let mut script = Script {
             scenario,
             patience,
+            host: OWN_HOST.to_owned(),
             events: Vec::new(),
             readers: [0; Source::ALL.len()],
             left: None,
@@ -144,6 +146,11 @@ impl<'s> Script<'s> {
         };
         script.ready(0);
         script
+    }
+
+    /// The same script, for a device that calls the machine of its servers so; unset: localhost.
+    pub fn host(self, name: &str) -> Script<'s> {
+        Script { host: name.to_owned(), ..self }
     }
 
     /// Takes the next event of the tape.
@@ -236,7 +243,7 @@ impl<'s> Script<'s> {
     pub fn stories(&self) -> Vec<Story> {
         let of = |(step, reach): &(usize, Reach)| {
             let name = self.scenario.steps.get(*step)?.snapshot.clone()?;
-            Some(Story::new(name, self.place(*step), &self.events, reach))
+            Some(Story::new(name, self.place(*step), &self.events, reach, &self.host))
         };
         self.snapshots.iter().filter_map(of).collect()
     }

@@ -150,7 +150,7 @@ fn outputs(redactor: &Redactor, said: Vec<(Source, What)>, text: &str) -> String
     let mut reach = Reach::default();
     Source::ALL.iter().for_each(|source| reach.advance(*source, events.len()));
     let place = Place { file: "s.yaml".into(), line: 1, step: None, name: "snapshot".into() };
-    out += &Story::new("s".into(), place, &events, &reach).text;
+    out += &Story::new("s".into(), place, &events, &reach, "localhost").text;
     out += &format!("{events:?}{tape:?}{redactor:?}");
     out
 }

@@ -86,7 +86,9 @@ impl Strands {
     pub fn of(trace: &Trace) -> Strands {
         let events = &trace.events;
         let end = end_of(events);
-        let words = Words::of(events).and_device(trace.header.facts.get(DEVICE_ID).map_or("", String::as_str));
+        let words = Words::of(events)
+            .and_device(trace.header.facts.get(DEVICE_ID).map_or("", String::as_str))
+            .and_host(trace.header.host());
         let mut strands = Strands {
             strands: BTreeMap::new(),
             links: BTreeMap::new(),
@@ -149,7 +151,7 @@ impl Strands {
         let (to, number, text, answered) = match &event.what {
             What::Opened { to, connection } => (to, *connection, "opened".to_owned(), None),
             What::ClientHello(hello) => {
-                let name = hello.sni.as_deref().map_or("none".into(), |sni| words.stable(sni));
+                let name = hello.sni.as_deref().map_or("none".into(), |sni| words.server_name(sni));
                 (&hello.to, hello.connection, format!("ClientHello: TLS {}, server name {name}", hello.versions.join("/")), None)
             }
             What::ServerHello(hello) => {

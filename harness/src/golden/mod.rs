@@ -9,7 +9,7 @@ mod story;
 
 pub use compare::{Goldens, Update, compare};
 pub use story::Story;
-pub(crate) use story::Words;
+pub(crate) use story::{OWN_HOST, Words};
 
 use crate::event::Source;
 

@@ -12,6 +12,8 @@ use std::sync::LazyLock;
 /// The sources that have a section, in the order of the sections. A broker's log differs between versions, so of a
 /// broker only scripted packets are told; the clock's server and the runner have nothing to tell that the others do not.
 const SECTIONS: [Source; 6] = [Source::Device, Source::Http, Source::Ca, Source::Mqtt, Source::Broker, Source::Link];
+/// What a device in this process calls the machine of its servers: this one.
+pub(crate) const OWN_HOST: &str = "localhost";
 /// Lines of one section at most.
 const LINES_MAX: usize = 500;
 
@@ -27,9 +29,9 @@ pub struct Story {
 }
 
 impl Story {
-    /// Tells the story of these events, as far as `reach` goes.
-    pub fn new(name: String, place: Place, events: &[Event], reach: &Reach) -> Story {
-        let words = Words::of(events);
+    /// Tells the story of these events, as far as `reach` goes, of a device that calls the machine of its servers `host`.
+    pub fn new(name: String, place: Place, events: &[Event], reach: &Reach, host: &str) -> Story {
+        let words = Words::of(events).and_host(host);
         let mut text = String::new();
         for source in SECTIONS {
             let mut lines: Vec<String> = Vec::new();
@@ -59,6 +61,7 @@ impl Story {
 /// The words that stand for what differs from run to run.
 pub(crate) struct Words {
     device_ids: Vec<String>,
+    host: String,
 }
 
 impl Words {
@@ -78,7 +81,7 @@ impl Words {
         }
         // The longest first, so that one that begins like another is not cut in two.
         device_ids.sort_by_key(|id| std::cmp::Reverse(id.len()));
-        Words { device_ids }
+        Words { device_ids, host: OWN_HOST.to_owned() }
     }
 
     /// The same words, with one more device id that has a word.
@@ -88,6 +91,16 @@ impl Words {
             self.device_ids.sort_by_key(|id| std::cmp::Reverse(id.len()));
         }
         self
+    }
+
+    /// The same words, for a device that calls the machine of its servers so.
+    pub(crate) fn and_host(self, host: &str) -> Words {
+        Words { host: host.to_owned(), ..self }
+    }
+
+    /// A server's name as a device asked for it, which is the one it was told or another.
+    pub(crate) fn server_name(&self, name: &str) -> String {
+        if name == self.host { "<host>".to_owned() } else { self.stable(name) }
     }
 
     fn tell(&self, what: &What) -> Option<String> {
@@ -121,7 +134,8 @@ impl Words {
             What::Packet(packet) => self.tell_packet(packet),
             // Versions, suites and client certificates are not told: they differ between the rows of a matrix, and TLS 1.3 hides the last.
             What::ClientHello(hello) => {
-                let name = hello.sni.as_deref().map_or("no server name".into(), |sni| format!("server name {}", self.stable(sni)));
+                let name =
+                    hello.sni.as_deref().map_or("no server name".into(), |sni| format!("server name {}", self.server_name(sni)));
                 Some(format!("{}: ClientHello, {name}", hello.to))
             }
             _ => None,
@@ -206,7 +220,9 @@ mod tests {
 
     #[test]
     fn what_differs_has_a_word_and_codes_stay() {
-        let words = Words { device_ids: vec!["device_0070".into()] };
+        let words = Words { device_ids: vec!["device_0070".into()], host: "10.0.2.2".into() };
+        assert_eq!(words.server_name("10.0.2.2"), "<host>");
+        assert_eq!(words.server_name("localhost"), "localhost");
         for (text, stable) in [
             (
                 "Certificate stored: CN=device_0070, valid until 2027-01-01T00:00:00Z",
@@ -257,7 +273,7 @@ mod tests {
         reach.advance(Source::Ca, 3);
         reach.advance(Source::Mqtt, 6);
         let place = Place { file: "x.yaml".into(), line: 1, step: Some(0), name: "snapshot".into() };
-        let story = Story::new("story".into(), place, &events, &reach);
+        let story = Story::new("story".into(), place, &events, &reach, OWN_HOST);
         let expected = "device\n  booting: device-core <version>\n  key-made: Made a new ECDSA P-256 key\n\
              ca\n  sign-csr from <device> -> 200 issued\n\
              mqtt\n  devices/<device>/telemetry {number: <number>, ok: true}\n";

@@ -59,6 +59,13 @@ pub struct Header {
     pub started_unix: i64,
 }
 
+impl Header {
+    /// What the device called the machine of the testbed's servers; `localhost` in traces that do not say.
+    pub fn host(&self) -> &str {
+        self.facts.get(crate::runner::HOST).map_or(crate::golden::OWN_HOST, String::as_str)
+    }
+}
+
 /// The scenario a trace was recorded with.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Recorded {

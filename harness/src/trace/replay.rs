@@ -23,7 +23,7 @@ pub struct Replay {
 
 /// Judges this trace by this scenario, which was loaded from the trace's own text (or, on purpose, from another).
 pub fn replay(trace: &Trace, scenario: &Scenario) -> Replay {
-    let mut script = Script::new(scenario, trace.header.patience);
+    let mut script = Script::new(scenario, trace.header.patience).host(trace.header.host());
     for event in &trace.events {
         script.handle(event);
     }

@@ -23,7 +23,7 @@ pub const FACTS: Facts = Facts {
     name: "qemu",
     host_alias: "10.0.2.2",
     can: &[Capability::Http, Capability::PowerCut, Capability::ClockJump, Capability::Air],
-    patience: 4.0,
+    patience: 2.0,
     share: 4,
     ready: equipment::ready,
     make: |equipment| {
