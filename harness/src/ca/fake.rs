@@ -4,7 +4,7 @@ use super::Today;
 use super::csr::{Csr, DeviceKey, sha256};
 use super::enrolment::Enrolment;
 use super::misbehaviour::{Lie, Lies};
-use super::pki::{DAY_S, Draft, Pki, PkiError, Role, ServerSpec, Signed, date};
+use super::pki::{DAY_S, Draft, Pki, PkiError, Revoked, Role, ServerSpec, Signed, date};
 use super::token::{Spent, TokenSpec, Tokens};
 use crate::event::CaRequest;
 use device_core::secret::Secret;
@@ -186,10 +186,23 @@ impl From<PkiError> for Refusal {
     }
 }
 
+/// How far a CA is on the way to the one that follows it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum RollOver {
+    /// The next one issues; devices are told to trust both.
+    Both,
+    /// The next one issues; devices are told to trust that one alone.
+    Next,
+}
+
 /// The CA of one trial.
 #[derive(Debug)]
 pub struct FakeCa {
     pki: Arc<Pki>,
+    next: Option<(Arc<Pki>, RollOver)>,
+    revoked: Revoked,
+    /// The serial numbers of what each device was issued.
+    issued: HashMap<String, Vec<Vec<u8>>>,
     stranger: Option<Arc<Pki>>,
     lifetime_s: i64,
     tokens: Tokens,
@@ -215,6 +228,9 @@ impl FakeCa {
     pub fn new(pki: Arc<Pki>, lifetime_s: i64) -> Self {
         FakeCa {
             pki,
+            next: None,
+            revoked: Revoked::default(),
+            issued: HashMap::new(),
             stranger: None,
             lifetime_s,
             tokens: Tokens::default(),
@@ -242,6 +258,35 @@ impl FakeCa {
         self.lies = Lies::new(lies);
     }
 
+    /// Is followed by another CA from now on, as far as this. What was issued until now can be renewed.
+    pub fn roll_over(&mut self, next: Arc<Pki>, phase: RollOver) {
+        self.next = Some((next, phase));
+    }
+
+    /// Goes by this list of revoked certificates, as by one that was kept.
+    pub fn take_up(&mut self, revoked: Revoked) {
+        self.revoked = revoked;
+    }
+
+    /// Revokes all that this device was issued; how many of them were good until now.
+    pub fn revoke(&mut self, device_id: &str, today: Today) -> usize {
+        let serials = self.issued.get(device_id).map(Vec::as_slice).unwrap_or_default();
+        serials.iter().filter(|serial| self.revoked.add(serial, today.wall)).count()
+    }
+
+    /// Revokes the certificate with this serial number, whoever issued it; whether it was good until now.
+    pub fn revoke_serial(&mut self, serial: &[u8], today: Today) -> bool {
+        self.revoked.add(serial, today.wall)
+    }
+
+    /// The revocation list, PEM. It is dated by the wall clock, since real brokers judge by it.
+    ///
+    /// # Errors
+    /// When it cannot be signed.
+    pub fn crl(&self, today: Today) -> Result<String, PkiError> {
+        self.pki.crl(&self.revoked, today.wall)
+    }
+
     /// As whom the listener is to present itself, and the lies that had part in that.
     ///
     /// # Errors
@@ -259,13 +304,14 @@ impl FakeCa {
         let enrolment = Enrolment::from_json(body);
         let device_id = enrolment.as_ref().ok().map(|e| e.device_id.clone());
         let decided = self.decide_enrolment(today, authorization, enrolment);
-        let issued = decided.as_ref().ok().map(|issue| (issue.csr.clone(), self.remembered(issue)));
+        let issued = decided.as_ref().ok().map(|issue| (issue.csr.clone(), self.remembered(issue), unhex(&issue.signed.serial)));
         let refused = decided.is_err();
         let answer = self.answer("sign-csr", device_id, decided);
         // The token is known when anything was issued; a request refused before its token was found counts for no token.
         if let Ok(token) = self.tokens.by_header(authorization) {
             match issued {
-                Some((csr, remembered)) if answer.reply.carries_certificate => {
+                Some((csr, remembered, serial)) if answer.reply.carries_certificate => {
+                    self.issued.entry(csr.common_name.clone()).or_default().extend(serial);
                     token.spent = Some(Spent { csr: csr.fingerprint, issued: remembered });
                     self.owners.insert(sha256(csr.key.der_bytes()), csr.common_name);
                 }
@@ -281,9 +327,10 @@ impl FakeCa {
         let enrolment = Enrolment::from_json(body);
         let device_id = enrolment.as_ref().ok().map(|e| e.device_id.clone());
         let decided = self.decide_renewal(today, client, enrolment);
-        let issued = decided.as_ref().ok().map(|issue| (issue.csr.clone(), self.remembered(issue)));
+        let issued = decided.as_ref().ok().map(|issue| (issue.csr.clone(), self.remembered(issue), unhex(&issue.signed.serial)));
         let answer = self.answer("renew", device_id, decided);
-        if let Some((csr, remembered)) = issued.filter(|_| answer.reply.carries_certificate) {
+        if let Some((csr, remembered, serial)) = issued.filter(|_| answer.reply.carries_certificate) {
+            self.issued.entry(csr.common_name.clone()).or_default().extend(serial);
             self.owners.insert(sha256(csr.key.der_bytes()), csr.common_name);
             if let Some(remembered) = remembered {
                 self.renewed.insert(csr.fingerprint, remembered);
@@ -326,6 +373,9 @@ impl FakeCa {
         }
         self.check_owner(&csr)?;
         match spent.and_then(|spent| spent.issued) {
+            Some((_, signed)) if unhex(&signed.serial).is_some_and(|serial| self.revoked.contains(&serial)) => {
+                Err(Refusal::new(403, "token-spent", "what was issued for the provisioning token has been revoked"))
+            }
             Some((chain, signed)) => Ok(Issue { outcome: "issued-again", chain, signed, honest: true, csr }),
             None => self.issue(today, csr),
         }
@@ -338,10 +388,14 @@ impl FakeCa {
         enrolment: Result<Enrolment, super::enrolment::BadEnrolment>,
     ) -> Result<Issue, Refusal> {
         let needed = || Refusal::new(401, "no-client-certificate", "renewal needs the device's certificate on the TLS connection");
-        let name = self
-            .pki
-            .device_of(client.ok_or_else(needed)?, today.testbed)
-            .map_err(|why| Refusal::new(403, why.outcome(), why.to_string()))?;
+        let client = client.ok_or_else(needed)?;
+        let known = self.pki.device_of(client, today.testbed);
+        let known = known.or_else(|why| self.next.as_ref().map_or(Err(why), |(next, _)| next.device_of(client, today.testbed)));
+        let name = known.map_err(|why| Refusal::new(403, why.outcome(), why.to_string()))?;
+        let serial = client.first().and_then(serial_of);
+        if serial.is_none_or(|serial| self.revoked.contains(&serial)) {
+            return Err(Refusal::new(403, "client-certificate-revoked", "the client certificate has been revoked"));
+        }
         let enrolment = enrolment.map_err(|error| Refusal::new(400, "bad-request", error.to_string()))?;
         if enrolment.device_id != name {
             return Err(Refusal::new(403, "certificate-of-another-device", "the client certificate is another device's"));
@@ -381,7 +435,10 @@ impl FakeCa {
             issued_by: IssuedBy::Us,
         };
         let honest = !self.lies.each(|lie| lie.certificate(&mut unsigned, today));
-        let signer = self.signer(unsigned.issued_by)?;
+        let signer = match (unsigned.issued_by, &self.next) {
+            (IssuedBy::Us, Some((next, _))) => next.clone(),
+            (issued_by, _) => self.signer(issued_by)?,
+        };
         let signed = match &unsigned.key {
             CertifiedKey::Requested(key) => signer.sign_device(&unsigned.draft, key)?,
             CertifiedKey::Another => signer.sign_device(&unsigned.draft, &rcgen::KeyPair::generate().map_err(PkiError::from)?)?,
@@ -389,7 +446,11 @@ impl FakeCa {
         let chain = Chain {
             leaf: signed.pem.clone(),
             intermediates: vec![signer.device_intermediate_pem().to_owned()],
-            root: self.pki.root_pem().to_owned(),
+            root: match &self.next {
+                None => self.pki.root_pem().to_owned(),
+                Some((next, RollOver::Both)) => format!("{}{}", self.pki.root_pem(), next.root_pem()),
+                Some((next, RollOver::Next)) => next.root_pem().to_owned(),
+            },
         };
         let facts = Signed { draft: unsigned.draft, ..signed };
         Ok(Issue { outcome: "issued", chain, signed: facts, honest, csr })
@@ -438,6 +499,16 @@ impl FakeCa {
         };
         Answer { reply, told }
     }
+}
+
+fn serial_of(certificate: &CertificateDer<'_>) -> Option<Vec<u8>> {
+    x509_parser::parse_x509_certificate(certificate).ok().map(|(_, certificate)| certificate.raw_serial().to_vec())
+}
+
+/// A serial number as it stands on the tape; none when it is no number.
+pub(crate) fn unhex(text: &str) -> Option<Vec<u8>> {
+    let digits = text.len().is_multiple_of(2) && !text.is_empty() && text.bytes().all(|b| b.is_ascii_hexdigit());
+    digits.then(|| (0..text.len()).step_by(2).filter_map(|at| u8::from_str_radix(&text[at..at + 2], 16).ok()).collect())
 }
 
 fn read_csr(enrolment: &Enrolment) -> Result<Csr, Refusal> {

@@ -2,7 +2,7 @@
 //!
 //! | file | idea |
 //! |---|---|
-//! | `pki` | the certificates of a testbed: a root, two intermediates, what they sign; `pki/keep` keeps one in a file |
+//! | `pki` | the certificates of a testbed: a root, two intermediates, what they sign; `pki/keep` keeps one in a file, `pki/crl` revokes |
 //! | `csr` | a request, read once and strictly |
 //! | `enrolment` | the body of a request |
 //! | `token` | provisioning tokens: single-use, expiring, bound, locked after five refusals |
@@ -18,6 +18,7 @@ pub mod pki;
 pub mod server;
 pub mod token;
 
+pub use fake::RollOver;
 pub use server::{CaParts, CaServer, wall_clock};
 pub use token::TokenSpec;
 

@@ -1,7 +1,9 @@
 //! The certificates of a testbed: one root, an intermediate for devices, an intermediate for servers, and what they sign.
 
+mod crl;
 mod keep;
 
+pub use crl::{CRL_VALID_S, REVOKED_MAX, Revoked};
 pub use keep::{FILE as KEPT_FILE, KeepError};
 
 use device_core::secret::Secret;

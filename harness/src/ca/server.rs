@@ -1,8 +1,8 @@
 //! The fake CA's HTTPS listener: TLS and HTTP with a limit on everything, and `fake` in the middle.
 
-use super::fake::{Answer, CutEnd, FakeCa, Pieces, Refusal, Reply};
+use super::fake::{Answer, CutEnd, FakeCa, Pieces, Refusal, Reply, RollOver};
 use super::misbehaviour::Lie;
-use super::pki::{Identity, Pki, PkiError};
+use super::pki::{Identity, Pki, PkiError, Revoked};
 use super::token::TokenSpec;
 use super::{Clock, Today};
 use crate::event::{Source, What};
@@ -107,7 +107,7 @@ pub enum CaError {
     Tls(String),
 }
 
-/// A running CA: `POST /sign-csr`, `POST /renew` (over mutual TLS), `GET /ca.crt`. Ends when dropped.
+/// A running CA: `POST /sign-csr`, `POST /renew` (over mutual TLS), `GET /ca.crt`, `GET /crl.pem`. Ends when dropped.
 #[derive(Debug)]
 pub struct CaServer {
     address: SocketAddr,
@@ -186,6 +186,29 @@ impl CaServer {
         let presented = present(&mut ca, &self.shared.parts)?;
         *lock(&self.shared.listener) = presented;
         Ok(())
+    }
+
+    /// Is followed by another CA from now on, as far as this.
+    pub fn roll_over(&self, next: Arc<Pki>, phase: RollOver) {
+        lock(&self.shared.ca).roll_over(next, phase);
+    }
+
+    /// Goes by this list of revoked certificates, as by one that was kept.
+    pub fn take_up(&self, revoked: Revoked) {
+        lock(&self.shared.ca).take_up(revoked);
+    }
+
+    /// Revokes all that this device was issued; how many of them were good until now. Whoever has a list needs the new one.
+    pub fn revoke(&self, device_id: &str) -> usize {
+        lock(&self.shared.ca).revoke(device_id, today(&self.shared.parts.clock))
+    }
+
+    /// The revocation list as of now, PEM.
+    ///
+    /// # Errors
+    /// When it cannot be signed.
+    pub fn crl(&self) -> Result<String, PkiError> {
+        lock(&self.shared.ca).crl(today(&self.shared.parts.clock))
     }
 
     /// Is honest from now on.
@@ -350,12 +373,13 @@ async fn answer(request: Request<Incoming>, client: Option<&[CertificateDer<'_>]
     let path = head.uri.path();
     let what = match path {
         "/sign-csr" | "/renew" | "/ca.crt" => path[1..].to_owned(),
+        "/crl.pem" => "crl".to_owned(),
         _ => path.chars().take(PATH_TOLD_MAX).collect(),
     };
     let body = read(body, &head.headers).await;
     let needed = match path {
         "/sign-csr" | "/renew" => Method::POST,
-        "/ca.crt" => Method::GET,
+        "/ca.crt" | "/crl.pem" => Method::GET,
         _ => return FakeCa::answer_other(what, Err(Refusal::new(404, "not-found", "there is no such path"))),
     };
     if head.method != needed {
@@ -370,6 +394,10 @@ async fn answer(request: Request<Incoming>, client: Option<&[CertificateDer<'_>]
     if path == "/ca.crt" {
         let pem = shared.parts.pki.root_pem();
         return FakeCa::answer_other(what, Ok(Reply::pem(pem)));
+    }
+    if path == "/crl.pem" {
+        let list = lock(&shared.ca).crl(today(&shared.parts.clock));
+        return FakeCa::answer_other(what, list.map(|pem| Reply::pem(&pem)).map_err(Refusal::from));
     }
     if !is_json(&head.headers) {
         let refusal = Refusal::new(415, "wrong-content-type", "the Content-Type is not application/json");
