@@ -201,6 +201,8 @@ pub(crate) fn began_at(pid: u32) -> Option<String> {
 
 #[derive(Clone, Copy)]
 enum Urgency {
+    /// SIGHUP, on which servers read their files again.
+    Reread,
     Ask,
     Kill,
 }
@@ -209,6 +211,7 @@ enum Urgency {
 fn signal(pid: u32, urgency: Urgency) {
     use rustix::process::{Pid, Signal, kill_process};
     let signal = match urgency {
+        Urgency::Reread => Signal::HUP,
         Urgency::Ask => Signal::TERM,
         Urgency::Kill => Signal::KILL,
     };
@@ -264,17 +267,19 @@ impl PrivateDir {
         &self.path
     }
 
-    /// Writes a file in it that only its owner can read, from its creation on.
+    /// Writes a file in it that only its owner can read, from its creation on. Whoever reads it meanwhile reads all of it, or all of the
+    /// one it replaces.
     ///
     /// # Errors
     /// When it cannot be written.
     pub fn write(&self, name: &str, content: &[u8]) -> io::Result<PathBuf> {
-        let path = self.path.join(name);
+        let (path, beside) = (self.path.join(name), self.path.join(format!("{name}.new")));
         let mut options = std::fs::OpenOptions::new();
         options.write(true).create(true).truncate(true);
         #[cfg(unix)]
         std::os::unix::fs::OpenOptionsExt::mode(&mut options, 0o600);
-        options.open(&path)?.write_all(content)?;
+        options.open(&beside)?.write_all(content)?;
+        std::fs::rename(beside, &path)?;
         Ok(path)
     }
 }
@@ -354,6 +359,11 @@ impl Guarded {
     /// Its process number.
     pub fn pid(&self) -> u32 {
         self.pid
+    }
+
+    /// Asks it to read its files again (SIGHUP). Nothing on systems without signals.
+    pub fn ask_to_reread(&self) {
+        signal(self.pid, Urgency::Reread);
     }
 
     /// Asks it to end (SIGTERM), and kills it if it has not after [`STOP_PATIENCE`].

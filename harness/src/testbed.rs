@@ -1,15 +1,21 @@
 //! The testbed of one trial as its steps see it: power, console, HTTP, broker, CA, clock.
 
+mod broker;
+
+pub use broker::{BrokerAct, BrokerChange, Clients, How, Rivalry};
+
 use crate::broker::scripted::{self, Scripted};
 use crate::broker::tap::Tls;
-use crate::broker::{Acl, Broker, BrokerError, BrokerSpec, DIED, Forward, Lines, Log, Login, Storage, Tap, User};
+use crate::broker::{Acl, Broker, BrokerError, BrokerSpec, DIED, Endpoint, Forward, Lines, Log, Login, Rival, Storage, Tap, User};
 use crate::ca::misbehaviour::Lie;
+use crate::ca::pki::{self, PkiError, Revoked};
 use crate::ca::server::CaError;
-use crate::ca::{CaParts, CaServer, TokenSpec, pki, pki::PkiError};
+use crate::ca::{CaParts, CaServer, RollOver, TokenSpec};
 use crate::console::OpenConsole;
 use crate::event::{Exchange, Power, Source, What};
 use crate::link::Link;
 use crate::runner::Trial;
+use crate::scenario::value::Text;
 use crate::scenario::{Scenario, header};
 use crate::site::{Network, Site};
 use crate::target::{Console, TARGETS, Target, TargetError};
@@ -21,7 +27,6 @@ use device_core::config::{self, Security, TlsVersions};
 use device_core::secret::Secret;
 use device_core::storage::Write;
 use std::collections::BTreeMap;
-use std::net::SocketAddr;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicI64, Ordering};
 use std::time::Duration;
@@ -57,17 +62,6 @@ pub struct HttpCall {
     pub headers: Vec<(String, String)>,
     /// Body.
     pub body: Vec<u8>,
-}
-
-/// What a `broker` step does.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum BrokerAct {
-    /// Starts it (again), on the same port and with what it had stored.
-    Start,
-    /// Ends it in good order.
-    Stop,
-    /// Ends it as a power cut would (SIGKILL).
-    Kill,
 }
 
 /// Whether a server can be reached.
@@ -138,16 +132,43 @@ pub struct Testbed {
 struct Servers {
     site: Site,
     ca: CaServer,
-    _time: TimeServer,
+    time: TimeServer,
     /// Ours alone, when the scenario starts, stops or listens to it.
     broker: Option<Box<dyn Broker>>,
-    broker_address: SocketAddr,
+    /// What the broker is now.
+    spec: BrokerSpec,
+    endpoint: Endpoint,
     broker_log: Log,
     ca_link: Link,
-    _broker_link: Link,
+    broker_links: BrokerLinks,
     tap: Tap,
+    login: Login,
+    rival: Option<Rival>,
     _log: Forward,
     http: reqwest::Client,
+}
+
+/// A broker that serves: where, and what it says.
+struct Reached {
+    endpoint: Endpoint,
+    plain: Option<Endpoint>,
+    operator: Endpoint,
+    said: Log,
+    forward: Forward,
+    broker: Option<Box<dyn Broker>>,
+}
+
+/// The way to each of the broker's ports.
+struct BrokerLinks {
+    main: Link,
+    plain: Option<Link>,
+}
+
+impl BrokerLinks {
+    /// Where a device with this security level connects to.
+    fn port(&self, security: Security) -> u16 {
+        self.plain.as_ref().filter(|_| security == Security::Plain).unwrap_or(&self.main).address().port()
+    }
 }
 
 impl std::fmt::Debug for Testbed {
@@ -323,35 +344,6 @@ impl Testbed {
         self.redactor.register(label, secret.as_bytes());
     }
 
-    /// Starts, stops or kills the broker.
-    ///
-    /// # Errors
-    /// When it does not obey, or is shared.
-    pub async fn broker(&mut self, act: BrokerAct) -> Result<(), ActError> {
-        let servers = self.servers().await?;
-        let Some(broker) = &mut servers.broker else {
-            return Err(ActError::new("switch the broker: it is shared with other trials", "write `broker: { exclusive: true }`"));
-        };
-        let now = match act {
-            BrokerAct::Start => broker.start().await.map(|()| "started"),
-            BrokerAct::Stop => broker.stop().await.map(|()| "stopped"),
-            BrokerAct::Kill => broker.kill().await.map(|()| "killed"),
-        }?;
-        self.tape.say(Source::Runner, What::BrokerPower { now: now.into() });
-        Ok(())
-    }
-
-    /// The scripted broker lies like this from now on, in place of the lies before; none: it is honest.
-    ///
-    /// # Errors
-    /// When the broker is a real one.
-    pub async fn misbehave_broker(&mut self, lies: &[scripted::Lie]) -> Result<(), ActError> {
-        let servers = self.servers().await?;
-        let broker = servers.broker.as_ref();
-        let broker = broker.ok_or_else(|| ActError::new("have a shared broker lie", "write `broker: { scripted: [] }`"))?;
-        Ok(broker.misbehave(lies)?)
-    }
-
     /// Publishes an order for this trial's device on `devices/<id>/command`, QoS 1.
     ///
     /// # Errors
@@ -370,6 +362,16 @@ impl Testbed {
         if let Some(servers) = &self.servers {
             servers.ca.misbehave(self.lies.clone())?;
         }
+        Ok(())
+    }
+
+    /// The CA begins to be followed by another one, or has been.
+    ///
+    /// # Errors
+    /// When the servers do not start.
+    pub async fn roll_over(&mut self, phase: RollOver) -> Result<(), ActError> {
+        let next = self.world.next_pki()?;
+        self.servers().await?.ca.roll_over(next, phase);
         Ok(())
     }
 
@@ -409,7 +411,7 @@ impl Testbed {
         // A dying process may still have connections made to it; a live broker says so.
         let mut lines = servers.broker_log.lines();
         let accepts = async {
-            let ours = TcpStream::connect(servers.broker_address).await.ok()?;
+            let ours = TcpStream::connect(servers.endpoint.address).await.ok()?;
             let said = format!("New connection from {} ", ours.local_addr().ok()?);
             while !lines.recv().await.ok()?.contains(&said) {}
             Some(())
@@ -451,15 +453,7 @@ impl Testbed {
             _ => Some(self.world.server_identity(&header.broker)?),
         };
         let tap_password = Secret::new(self.world.tap_password());
-        let mut users: Vec<User> = header
-            .broker
-            .users
-            .iter()
-            .map(|(name, word)| User { name: name.clone(), password: Secret::new(word.0.as_str()) })
-            .collect();
-        if !users.is_empty() {
-            users.push(User { name: TAP.into(), password: tap_password.clone() });
-        }
+        let users = self.users(&header.broker.users);
         let login = match header.broker.scripted {
             Some(_) => Login::default(),
             None => self.login(security, server.as_deref(), !users.is_empty(), tap_password)?,
@@ -467,14 +461,16 @@ impl Testbed {
         let exclusive = header.broker.exclusive;
         let spec = BrokerSpec {
             security,
+            plain_beside: header.broker.plain_too,
             server: server.as_deref().cloned(),
             client_ca: (security == Security::MutualTls).then(|| self.world.pki().device_ca_pem()),
-            crl: None,
+            crl: header.broker.crl.then(|| self.world.pki().crl(&Revoked::default(), wall_unix())).transpose()?,
             tls: header.broker.tls.into(),
             users,
             acl: match &header.broker.acl {
-                Some(text) => Acl::Text(format!("{text}\nuser {TAP}\ntopic readwrite #\n")),
-                None if security == Security::MutualTls => Acl::Devices { operators: vec![TAP.into()] },
+                Some(text) => with_tap(text),
+                // Who comes by the plain port has no name to go by.
+                None if security == Security::MutualTls && !header.broker.plain_too => Acl::Devices { operators: vec![TAP.into()] },
                 None => Acl::Open,
             },
             storage: match header.broker.keeps {
@@ -493,66 +489,94 @@ impl Testbed {
         }
         let lines = if exclusive { Lines::All } else { Lines::Of(self.device_id.clone()) };
         let broker = async {
-            if let Some(lies) = &header.broker.scripted {
+            let broker: Box<dyn Broker> = if let Some(lies) = &header.broker.scripted {
                 let parts = scripted::Parts {
-                    spec,
+                    spec: spec.clone(),
                     pki: self.world.pki().clone(),
                     names: header.broker.names.clone().unwrap_or_else(server_names),
                     lies: lies.clone(),
                     keeps: header.broker.keeps == header::Keeps::Everything,
                     tape: self.tape.clone(),
                 };
-                let broker: Box<dyn Broker> = Box::new(Scripted::start(parts).await?);
-                let said = broker.log().clone();
-                Ok::<_, BrokerError>((
-                    broker.endpoint().clone(),
-                    broker.operator().clone(),
-                    said.clone(),
-                    said.forward(lines, &self.tape),
-                    Some(broker),
-                ))
+                Box::new(Scripted::start(parts).await?)
             } else if exclusive {
-                let started = self.world.own_broker(spec).await?;
-                let log = started.broker.log().forward(lines, &self.tape);
-                let said = started.broker.log().clone();
-                let endpoint = started.broker.endpoint().clone();
-                Ok((endpoint.clone(), endpoint, said, log, Some(started.broker)))
+                self.world.own_broker(spec.clone()).await?.broker
             } else {
                 let shared = self.world.shared_broker(&spec).await?;
-                let endpoint = shared.endpoint.clone();
-                Ok((endpoint.clone(), endpoint, shared.log.clone(), shared.log.forward(lines, &self.tape), None))
-            }
+                let said = shared.log.clone();
+                let forward = said.forward(lines, &self.tape);
+                let (endpoint, plain) = (shared.endpoint.clone(), shared.plain.clone());
+                return Ok(Reached { operator: endpoint.clone(), endpoint, plain, said, forward, broker: None });
+            };
+            let said = broker.log().clone();
+            Ok::<_, BrokerError>(Reached {
+                endpoint: broker.endpoint().clone(),
+                plain: broker.plain_endpoint().cloned(),
+                operator: broker.operator().clone(),
+                forward: said.forward(lines, &self.tape),
+                said,
+                broker: Some(broker),
+            })
         };
         let (ca, time, broker) = tokio::join!(CaServer::start(parts), TimeServer::start(self.tape.clone(), clock), broker);
-        let (ca, time, (endpoint, operator, broker_log, log, broker)) =
+        let (ca, time, Reached { endpoint, plain, operator, said, forward, broker }) =
             (ca?, time.map_err(|e| cannot("start the time server", &e))?, broker?);
         ca.misbehave(self.lies.clone())?;
         if header.time.server == header::TimeServer::Silent {
             time.misbehave(TimeLie::Silent);
         }
-        let filters = [format!("devices/{}/#", self.device_id)];
-        let (ca_link, broker_link, tap) = tokio::join!(
+        let filters = [self.filter()];
+        let plain_link = async {
+            match plain {
+                Some(plain) => Link::start("broker-plain", plain.address, &self.tape).await.map(Some),
+                None => Ok(None),
+            }
+        };
+        let (ca_link, main, plain, tap) = tokio::join!(
             Link::start("ca", ca.address(), &self.tape),
             Link::start("broker", endpoint.address, &self.tape),
-            Tap::connect(&operator, login, &filters, &self.tape),
+            plain_link,
+            Tap::connect(&operator, login.clone(), &filters, &self.tape),
         );
         let ca_link = ca_link.map_err(|e| cannot("listen before the CA", &e))?;
-        let broker_link = broker_link.map_err(|e| cannot("listen before the broker", &e))?;
-        let site = self.site(ca_link.address(), broker_link.address(), time.address());
+        let before_broker = |e: std::io::Error| cannot("listen before the broker", &e);
+        let broker_links = BrokerLinks { main: main.map_err(before_broker)?, plain: plain.map_err(before_broker)? };
+        let security = self.scenario.device.security.into();
+        let ports = [ca_link.address().port(), broker_links.port(security), time.address().port()];
+        let settings = self.settings(security, ports);
+        let site = self.site(settings);
         let http = self.world.http().clone();
         Ok(Servers {
             site,
             ca,
-            _time: time,
+            time,
             broker,
-            broker_address: endpoint.address,
-            broker_log,
+            spec,
+            endpoint,
+            broker_log: said,
             ca_link,
-            _broker_link: broker_link,
+            broker_links,
             tap: tap?,
-            _log: log,
+            login,
+            rival: None,
+            _log: forward,
             http,
         })
+    }
+
+    /// These users, and the tap where there are any.
+    fn users(&self, users: &BTreeMap<String, Text>) -> Vec<User> {
+        let named = |(name, word): (&String, &Text)| User { name: name.clone(), password: Secret::new(word.0.as_str()) };
+        let mut users: Vec<User> = users.iter().map(named).collect();
+        if !users.is_empty() {
+            users.push(User { name: TAP.into(), password: Secret::new(self.world.tap_password()) });
+        }
+        users
+    }
+
+    /// What the tap listens to.
+    fn filter(&self) -> String {
+        format!("devices/{}/#", self.device_id)
     }
 
     /// How the tap makes itself known to a broker like this.
@@ -565,22 +589,21 @@ impl Testbed {
         Ok(Login { user: users.then(|| (TAP.to_owned(), password)), tls })
     }
 
-    /// The testbed as the device sees it.
-    fn site(&self, ca: SocketAddr, broker: SocketAddr, time: SocketAddr) -> Site {
+    /// What a device is told to reach the servers at this security level.
+    fn settings(&self, security: Security, [ca_port, broker_port, time_port]: [u16; 3]) -> Vec<(String, Secret)> {
         let device = &self.scenario.device;
-        let security: Security = device.security.into();
         let root = self.world.pki().root_pem();
         let mut settings: Vec<(String, Secret)> = Vec::new();
         let mut set = |name: &str, value: String| settings.push((name.to_owned(), Secret::new(value)));
         set("MQTT_USE_TLS", (security != Security::Plain).to_string());
         set("MQTT_HOST", self.host.to_owned());
-        set("MQTT_PORT", broker.port().to_string());
+        set("MQTT_PORT", broker_port.to_string());
         set("MQTT_VERSION", config::MqttVersion::from(device.mqtt).name().to_owned());
         set("TELEMETRY_PERIOD_MS", device.telemetry_period.0.as_millis().to_string());
-        set("SNTP_HOST", format!("{}:{}", self.host, time.port()));
+        set("SNTP_HOST", format!("{}:{time_port}", self.host));
         match security {
             Security::MutualTls => {
-                set("BACKEND_URL", format!("https://{}:{}", self.host, ca.port()));
+                set("BACKEND_URL", format!("https://{}:{ca_port}", self.host));
                 set("BACKEND_CA", root.to_owned());
             }
             // Without enrolment the anchor must come from somewhere else.
@@ -598,6 +621,11 @@ impl Testbed {
         for (name, value) in &device.settings {
             set(name, value.0.as_str().to_owned());
         }
+        settings
+    }
+
+    /// The testbed as the device sees it.
+    fn site(&self, settings: Vec<(String, Secret)>) -> Site {
         let networks = self.networks().map(|n| Network {
             ssid: n.ssid.clone(),
             password: Secret::new(n.password.clone()),
@@ -617,6 +645,11 @@ impl Testbed {
     fn networks(&self) -> impl Iterator<Item = &header::Network> {
         self.scenario.air.iter()
     }
+}
+
+/// An access control list that lets the tap do everything.
+fn with_tap(text: &str) -> Acl {
+    Acl::Text(format!("{text}\nuser {TAP}\ntopic readwrite #\n"))
 }
 
 /// Calls the API; the status and body, or no status and why.

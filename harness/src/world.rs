@@ -33,6 +33,7 @@ const CLOSE_LIMIT: Duration = Duration::from_secs(3);
 pub struct World {
     runtime: Option<Runtime>,
     pki: Arc<Pki>,
+    next_pki: Mutex<Option<Arc<Pki>>>,
     choice: Choice,
     shared: Mutex<Vec<SharedCell>>,
     backend: OnceCell<Backend>,
@@ -54,6 +55,8 @@ type Known = ((Vec<String>, ServerCertificate), Arc<Identity>);
 pub struct Shared {
     /// Where it listens.
     pub endpoint: Endpoint,
+    /// Where it listens without TLS, beside that.
+    pub plain: Option<Endpoint>,
     /// What it says.
     pub log: Log,
     started: Mutex<Option<Started>>,
@@ -76,6 +79,7 @@ impl World {
         Ok(World {
             runtime: Some(runtime),
             pki,
+            next_pki: Mutex::default(),
             choice: choice.clone(),
             shared: Mutex::default(),
             backend: OnceCell::new(),
@@ -117,8 +121,18 @@ impl World {
         if let Some((_, identity)) = known.iter().find(|(key, _)| (&key.0, key.1) == (&names, spec.certificate)) {
             return Ok(identity.clone());
         }
-        let mut wanted = ServerSpec::new(names.iter().cloned());
-        let identity = match spec.certificate {
+        let identity = Arc::new(self.new_server_identity(&names, spec.certificate)?);
+        known.push(((names, spec.certificate), identity.clone()));
+        Ok(identity)
+    }
+
+    /// A certificate for a broker that nobody had before.
+    ///
+    /// # Errors
+    /// When a name cannot stand in a certificate.
+    pub fn new_server_identity(&self, names: &[String], certificate: ServerCertificate) -> Result<Identity, PkiError> {
+        let mut wanted = ServerSpec::new(names);
+        match certificate {
             ServerCertificate::Good => self.pki.server(&wanted),
             ServerCertificate::Expired => {
                 wanted.not_before = Some(wall_unix() - 30 * DAY_S);
@@ -126,10 +140,20 @@ impl World {
                 self.pki.server(&wanted)
             }
             ServerCertificate::UnknownCa => Pki::new(wall_unix())?.server(&wanted),
-        }?;
-        let identity = Arc::new(identity);
-        known.push(((names, spec.certificate), identity.clone()));
-        Ok(identity)
+            ServerCertificate::NextCa => self.next_pki()?.server(&wanted),
+        }
+    }
+
+    /// The authority that is to follow this one.
+    ///
+    /// # Errors
+    /// When the system gives no randomness.
+    pub fn next_pki(&self) -> Result<Arc<Pki>, PkiError> {
+        let mut next = lock(&self.next_pki);
+        Ok(match &*next {
+            Some(pki) => pki.clone(),
+            None => next.insert(Arc::new(Pki::new(wall_unix())?)).clone(),
+        })
     }
 
     /// The tap's certificate.
@@ -179,8 +203,9 @@ impl World {
         };
         let start = || async {
             let started = self.own_broker(spec.clone()).await?;
-            let (endpoint, log) = (started.broker.endpoint().clone(), started.broker.log().clone());
-            Ok(Arc::new(Shared { endpoint, log, started: Mutex::new(Some(started)) }))
+            let (endpoint, plain) = (started.broker.endpoint().clone(), started.broker.plain_endpoint().cloned());
+            let log = started.broker.log().clone();
+            Ok(Arc::new(Shared { endpoint, plain, log, started: Mutex::new(Some(started)) }))
         };
         cell.get_or_try_init(start).await.cloned()
     }

@@ -53,16 +53,21 @@ pub(super) struct Place {
     pub store: String,
     /// Port and address.
     pub listener: String,
+    /// Those of the plain listener beside it.
+    pub plain_listener: Option<String>,
     /// Whether it stays root. Otherwise a root becomes the user `mosquitto` before the key is read.
     pub stay_root: bool,
 }
 
-/// What a broker is to be. One listener, on loopback, on a port of its own.
+/// What a broker is to be. It listens on loopback, on a port of its own or on two.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct BrokerSpec {
     /// Plain: anonymous unless there are users. Server TLS: the same, over TLS. Mutual TLS: a client certificate of `client_ca` is
     /// demanded and its CN is the user name.
     pub security: Security,
+    /// Whether a plain listener stands beside the one with TLS. Mosquitto has one list of users, one ACL and one opinion of anonymous
+    /// clients for both, but demands a certificate on the one with mutual TLS only.
+    pub plain_beside: bool,
     /// The server's certificate; needed unless plain.
     pub server: Option<Identity>,
     /// PEM: the authority (or several) of client certificates; needed for mutual TLS.
@@ -84,6 +89,7 @@ impl BrokerSpec {
     pub fn plain() -> Self {
         BrokerSpec {
             security: Security::Plain,
+            plain_beside: false,
             server: None,
             client_ca: None,
             crl: None,
@@ -117,6 +123,9 @@ impl BrokerSpec {
         if self.security == Security::MutualTls && self.client_ca.is_none() {
             return Some("mutual TLS needs the authority of the client certificates".into());
         }
+        if self.security == Security::Plain && self.plain_beside {
+            return Some("a plain listener beside a plain one".into());
+        }
         let operators = match &self.acl {
             Acl::Devices { operators } => operators.as_slice(),
             _ => &[],
@@ -126,6 +135,18 @@ impl BrokerSpec {
             return Some(format!("the user name {name:?} is empty or holds a colon or a line end"));
         }
         None
+    }
+
+    /// What Mosquitto would have to read anew to become this other broker, and reads at its start only; nothing when SIGHUP is enough.
+    pub(super) fn read_at_start_only(&self, other: &BrokerSpec) -> Option<&'static str> {
+        let differs = [
+            (self.security != other.security || self.plain_beside != other.plain_beside, "its listeners"),
+            (self.client_ca != other.client_ca, "the authority of the client certificates"),
+            (self.crl.is_some() != other.crl.is_some(), "whether there is a revocation list"),
+            (self.tls != other.tls, "the TLS versions"),
+            (self.storage != other.storage, "what is stored"),
+        ];
+        differs.into_iter().find_map(|(differs, what)| differs.then_some(what))
     }
 
     /// The files of this broker by name, `mosquitto.conf` among them.
@@ -171,7 +192,10 @@ impl BrokerSpec {
             say(format!("password_file {}", file("passwords", lines)));
         }
         let mutual = self.security == Security::MutualTls;
-        say(format!("allow_anonymous {}", self.users.is_empty() && !mutual));
+        say(format!("allow_anonymous {}", self.users.is_empty() && (!mutual || self.plain_beside)));
+        if let Some(listener) = place.plain_listener.as_ref().filter(|_| self.plain_beside) {
+            say(format!("listener {listener}"));
+        }
         say(format!("listener {}", place.listener));
         if self.security != Security::Plain {
             if let Some(server) = &self.server {
@@ -237,7 +261,13 @@ mod tests {
     }
 
     fn home(stay_root: bool) -> Place {
-        Place { files: "/home".into(), store: "/home".into(), listener: "4711 127.0.0.1".into(), stay_root }
+        Place {
+            files: "/home".into(),
+            store: "/home".into(),
+            listener: "4711 127.0.0.1".into(),
+            plain_listener: Some("4712 127.0.0.1".into()),
+            stay_root,
+        }
     }
 
     fn conf(spec: &BrokerSpec, root: bool) -> String {
@@ -274,6 +304,38 @@ mod tests {
         let files = spec.files(&home(false));
         let passwords = &files.iter().find(|(name, _)| *name == "passwords").unwrap().1;
         assert!(passwords.starts_with("alice:$6$") && !passwords.contains("horse"), "{passwords}");
+    }
+
+    #[test]
+    fn two_listeners_let_anonymous_clients_in_by_the_plain_one() {
+        let mutual = BrokerSpec::mutual_tls(server(), "CA", Vec::new());
+        assert!(!conf(&mutual, false).contains("4712"));
+        let both = conf(&BrokerSpec { plain_beside: true, ..mutual }, false);
+        let at = |line: &str| both.lines().position(|l| l == line).unwrap_or_else(|| panic!("{line} in:\n{both}"));
+        assert!(at("allow_anonymous true") < at("listener 4712 127.0.0.1"));
+        assert!(at("listener 4712 127.0.0.1") < at("listener 4711 127.0.0.1"));
+        assert!(at("listener 4711 127.0.0.1") < at("require_certificate true"), "of the last listener only");
+        assert!(BrokerSpec { plain_beside: true, ..BrokerSpec::plain() }.fault().is_some());
+    }
+
+    #[test]
+    fn what_a_running_mosquitto_does_not_read_again_is_known() {
+        let spec = BrokerSpec { crl: Some("CRL".into()), ..BrokerSpec::mutual_tls(server(), "CA", Vec::new()) };
+        let other = Identity { chain_pem: "OTHER".into(), key_pem: Secret::new("KEY") };
+        for again in [
+            BrokerSpec { server: Some(other), ..spec.clone() },
+            BrokerSpec { crl: Some("MORE".into()), ..spec.clone() },
+            BrokerSpec { acl: Acl::Text("topic #".into()), ..spec.clone() },
+        ] {
+            assert_eq!(spec.read_at_start_only(&again), None);
+        }
+        for (not_again, what) in [
+            (BrokerSpec { client_ca: Some("BOTH".into()), ..spec.clone() }, "authority"),
+            (BrokerSpec { crl: None, ..spec.clone() }, "revocation"),
+            (BrokerSpec { plain_beside: true, ..spec.clone() }, "listeners"),
+        ] {
+            assert!(spec.read_at_start_only(&not_again).unwrap().contains(what));
+        }
     }
 
     #[test]

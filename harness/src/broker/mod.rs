@@ -11,6 +11,7 @@ pub mod external;
 pub mod log;
 mod mosquitto;
 pub mod process;
+mod rival;
 pub mod scripted;
 pub mod tap;
 
@@ -19,6 +20,7 @@ pub use conf::{Acl, BrokerSpec, Storage, User};
 pub(crate) use log::DIED;
 pub use log::{Forward, Lines, Log};
 pub use mosquitto::{Mosquitto, READY_WITHIN};
+pub use rival::Rival;
 pub use tap::{Login, Tap, Tls};
 
 use async_trait::async_trait;
@@ -39,6 +41,11 @@ pub struct BrokerError {
 impl BrokerError {
     fn new(what: impl Into<String>, help: impl Into<String>) -> Self {
         BrokerError { what: what.into(), help: help.into() }
+    }
+
+    fn not_changed(broker: &Backend) -> Self {
+        let what = format!("the {broker} cannot be changed while it runs");
+        BrokerError::new(what, "run this scenario with the broker process, bundled or container")
     }
 }
 
@@ -80,6 +87,10 @@ pub trait Broker: Send + Sync + fmt::Debug {
     fn backend(&self) -> &Backend;
     /// Where it listens.
     fn endpoint(&self) -> &Endpoint;
+    /// Where it listens without TLS, beside that.
+    fn plain_endpoint(&self) -> Option<&Endpoint> {
+        None
+    }
     /// Where the operator reaches it; a scripted broker serves the operator honestly, and in the clear.
     fn operator(&self) -> &Endpoint {
         self.endpoint()
@@ -108,6 +119,23 @@ pub trait Broker: Send + Sync + fmt::Debug {
     /// # Errors
     /// When it does not end, or is not ours to end.
     async fn kill(&mut self) -> Result<(), BrokerError>;
+    /// Has it read its files again while it runs (SIGHUP), and be this broker from then on: users, ACL, server certificate, revocation
+    /// list. Connections stay, but those of users who are gone. When this returns, it has read them.
+    ///
+    /// # Errors
+    /// When it does not run or is not ours; when this changes what Mosquitto reads at its start only (listeners, the authority of client
+    /// certificates, TLS versions, storage), which it would pass over in silence; or when it says that it could not read a file: it may
+    /// then let everybody in, or nobody.
+    async fn reload(&mut self, _spec: BrokerSpec) -> Result<(), BrokerError> {
+        Err(BrokerError::not_changed(self.backend()))
+    }
+    /// Ends it in good order and starts it again as this broker, on the same ports and with what it had stored.
+    ///
+    /// # Errors
+    /// When it does not end or start, is not ours, or is to have a second port and never had one.
+    async fn restart(&mut self, _spec: BrokerSpec) -> Result<(), BrokerError> {
+        Err(BrokerError::not_changed(self.backend()))
+    }
 }
 
 /// Which broker to use, as the user says it: `auto`, `container`, `container:IMAGE`, `process`, `bundled` or `external:HOST:PORT`.

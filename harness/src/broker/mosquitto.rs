@@ -11,7 +11,7 @@ use std::net::{Ipv4Addr, SocketAddr};
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
-use tokio::net::TcpSocket;
+use tokio::net::{TcpSocket, TcpStream};
 use tokio::sync::broadcast::{Receiver, error::RecvError};
 use tokio::task::JoinHandle;
 
@@ -39,9 +39,10 @@ pub struct Mosquitto {
     spec: BrokerSpec,
     home: PrivateDir,
     endpoint: Endpoint,
+    plain: Option<Endpoint>,
     log: Log,
     // Bound and never listening, for as long as the broker may start again.
-    _hold: Option<TcpSocket>,
+    _hold: [Option<TcpSocket>; 2],
 }
 
 /// Why a start did not work.
@@ -57,18 +58,22 @@ impl Mosquitto {
         let help = "check that the directory for temporary files is there, writable and not full (TMPDIR)";
         let home =
             PrivateDir::new("broker").map_err(|e| BrokerError::new(format!("no place for the broker's files: {e}"), help))?;
-        let address = SocketAddr::from((Ipv4Addr::LOCALHOST, 0));
+        let nowhere = Endpoint { host: "localhost".into(), address: SocketAddr::from((Ipv4Addr::LOCALHOST, 0)) };
         let mut mosquitto = Mosquitto {
             child: None,
             program,
+            plain: spec.plain_beside.then(|| nowhere.clone()),
             spec,
             home,
-            endpoint: Endpoint { host: "localhost".into(), address },
+            endpoint: nowhere,
             log: Log::new(),
-            _hold: None,
+            _hold: [None, None],
         };
         for _ in 0..PORT_ATTEMPTS_MAX {
-            (mosquitto.endpoint.address, mosquitto._hold) = choose_port()?;
+            (mosquitto.endpoint.address, mosquitto._hold[0]) = choose_port()?;
+            if let Some(plain) = &mut mosquitto.plain {
+                (plain.address, mosquitto._hold[1]) = choose_port()?;
+            }
             match mosquitto.start_once().await {
                 Ok(()) => return Ok(mosquitto),
                 Err(Failure::PortTaken) => {}
@@ -80,12 +85,7 @@ impl Mosquitto {
 
     async fn start_once(&mut self) -> Result<(), Failure> {
         let other = |what: String, help: &str| Failure::Other(BrokerError::new(what, help));
-        let home = self.home.path().display().to_string();
-        let listener = format!("{} 127.0.0.1", self.endpoint.address.port());
-        for (name, content) in self.spec.files(&Place { files: home.clone(), store: home, listener, stay_root: is_root() }) {
-            let written = self.home.write(name, content.as_bytes());
-            written.map_err(|e| other(format!("the broker's {name} cannot be written: {e}"), "make room for temporary files"))?;
-        }
+        self.write_files().map_err(Failure::Other)?;
         let mut arguments = self.program.arguments.clone();
         arguments.extend(["-c".into(), self.home.path().join("mosquitto.conf").into()]);
         let mut environment = Vec::new();
@@ -133,6 +133,25 @@ impl Mosquitto {
         }
     }
 
+    fn write_files(&self) -> Result<(), BrokerError> {
+        let home = self.home.path().display().to_string();
+        let listener = |at: &Endpoint| format!("{} 127.0.0.1", at.address.port());
+        let place = Place {
+            files: home.clone(),
+            store: home,
+            listener: listener(&self.endpoint),
+            plain_listener: self.plain.as_ref().map(listener),
+            stay_root: is_root(),
+        };
+        for (name, content) in self.spec.files(&place) {
+            let written = self.home.write(name, content.as_bytes());
+            let cannot =
+                |e| BrokerError::new(format!("the broker's {name} cannot be written: {e}"), "make room for temporary files");
+            written.map_err(cannot)?;
+        }
+        Ok(())
+    }
+
     fn ended<T>(&self, result: io::Result<T>) -> Result<(), BrokerError> {
         match result {
             Ok(_) => Ok(()),
@@ -171,16 +190,83 @@ pub(super) fn check(spec: &BrokerSpec) -> Result<(), BrokerError> {
     }
 }
 
-/// Waits for the line that says that all listeners are open.
-pub(super) async fn until_running(lines: &mut Receiver<Arc<str>>) {
+/// Refuses what a running Mosquitto would pass over in silence.
+pub(super) fn check_reload(now: &BrokerSpec, then: &BrokerSpec) -> Result<(), BrokerError> {
+    match now.read_at_start_only(then) {
+        Some(what) => {
+            let what = format!("a running Mosquitto does not read again {what}, and would go on with what it has");
+            Err(BrokerError::new(what, "restart it"))
+        }
+        None => Ok(()),
+    }
+}
+
+/// Refuses a port that was never chosen.
+pub(super) fn check_restart(then: &BrokerSpec, plain: Option<&Endpoint>) -> Result<(), BrokerError> {
+    if then.plain_beside && plain.is_none() {
+        return Err(BrokerError::new("the broker has no second port", "start it with both listeners"));
+    }
+    Ok(())
+}
+
+/// There is nobody to read anything again.
+pub(super) fn not_running() -> BrokerError {
+    BrokerError::new("the broker cannot read its files again: it does not run, or this system has no SIGHUP", "start it")
+}
+
+/// Waits until a Mosquitto that was asked to has read all of its files again.
+///
+/// # Errors
+/// When it does not within [`READY_WITHIN`], or says that it could not read one: what it serves by then is nobody's wish. Without its
+/// revocation list, it takes every certificate.
+pub(super) async fn reread(mut lines: Receiver<Arc<str>>, at: &Endpoint) -> Result<(), BrokerError> {
+    let read = async {
+        until(&mut lines, |line| line == "Reloading config.").await;
+        // It reads in one turn of its loop, and accepts connections in another: whatever it said of its files, it said before this line.
+        let _knock = TcpStream::connect(at.address).await;
+        let mut said = Vec::new();
+        loop {
+            let line = next(&mut lines).await;
+            if line.starts_with("New connection from ") {
+                return said;
+            }
+            said.push(line);
+        }
+    };
+    let Ok(said) = tokio::time::timeout(READY_WITHIN, read).await else {
+        let what = format!("the broker has not read its files again after {} s", READY_WITHIN.as_secs());
+        return Err(BrokerError::new(what, "see the last lines of its log"));
+    };
+    // What it says of a client's handshake meanwhile begins with `OpenSSL Error`.
+    let wrong: Vec<&str> = said.iter().map(|line| &**line).filter(|line| line.starts_with("Error")).collect();
+    match wrong.is_empty() {
+        true => Ok(()),
+        false => {
+            let what = format!("the broker could not read its files again, saying: {}", wrong.join(" | "));
+            Err(BrokerError::new(what, "correct the file and restart the broker: it may let everybody in, or nobody"))
+        }
+    }
+}
+
+/// The next line; never, when there are no more.
+async fn next(lines: &mut Receiver<Arc<str>>) -> Arc<str> {
     loop {
         match lines.recv().await {
-            Ok(line) if line.ends_with(" running") => return,
-            Ok(_) | Err(RecvError::Lagged(_)) => {}
-            // The other branches tell why.
+            Ok(line) => return line,
+            Err(RecvError::Lagged(_)) => {}
+            // Whoever waits has another branch, or a limit.
             Err(RecvError::Closed) => std::future::pending().await,
         }
     }
+}
+
+async fn until(lines: &mut Receiver<Arc<str>>, is_it: impl Fn(&str) -> bool) {
+    while !is_it(&next(lines).await) {}
+}
+
+/// Waits for the line that says that all listeners are open.
+pub(super) async fn until_running(lines: &mut Receiver<Arc<str>>) {
+    until(lines, |line| line.ends_with(" running")).await;
 }
 
 #[async_trait]
@@ -193,8 +279,35 @@ impl Broker for Mosquitto {
         &self.endpoint
     }
 
+    fn plain_endpoint(&self) -> Option<&Endpoint> {
+        self.plain.as_ref().filter(|_| self.spec.plain_beside)
+    }
+
     fn log(&self) -> &Log {
         &self.log
+    }
+
+    async fn reload(&mut self, spec: BrokerSpec) -> Result<(), BrokerError> {
+        check(&spec)?;
+        check_reload(&self.spec, &spec)?;
+        if !cfg!(unix) || self.child.as_mut().is_none_or(|(child, _)| child.has_ended()) {
+            return Err(not_running());
+        }
+        self.spec = spec;
+        self.write_files()?;
+        let lines = self.log.lines();
+        if let Some((child, _)) = &self.child {
+            child.ask_to_reread();
+        }
+        reread(lines, self.plain_endpoint().unwrap_or(&self.endpoint)).await
+    }
+
+    async fn restart(&mut self, spec: BrokerSpec) -> Result<(), BrokerError> {
+        check(&spec)?;
+        check_restart(&spec, self.plain.as_ref())?;
+        self.stop().await?;
+        self.spec = spec;
+        self.start().await
     }
 
     async fn start(&mut self) -> Result<(), BrokerError> {

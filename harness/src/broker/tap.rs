@@ -19,8 +19,8 @@ use rustls::pki_types::pem::PemObject;
 use rustls::pki_types::{CertificateDer, PrivateKeyDer, ServerName, UnixTime};
 use rustls::{CertificateError, ClientConfig, DigitallySignedStruct, RootCertStore, SignatureScheme};
 use std::collections::VecDeque;
-use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, PoisonError, RwLock};
 use std::time::Duration;
 use tokio::sync::watch;
 use tokio::task::JoinHandle;
@@ -57,7 +57,12 @@ pub struct Tls {
     config: Arc<ClientConfig>,
     /// Whether the server's name is checked, so that the connection must go by name.
     by_name: bool,
+    /// The certificates that are taken, where it goes by them alone.
+    pins: Pins,
 }
+
+/// Server certificates that are taken, whatever is wrong with them.
+type Pins = Arc<RwLock<Vec<CertificateDer<'static>>>>;
 
 impl Tls {
     /// Takes exactly this server certificate (the first of the chain) for good, whatever is wrong with it: a broker that we
@@ -68,10 +73,21 @@ impl Tls {
     pub fn pinned(server_chain_pem: &str, identity: Option<&Identity>) -> Result<Tls, BrokerError> {
         let leaf = CertificateDer::from_pem_slice(server_chain_pem.as_bytes()).map_err(unusable("the broker's certificate"))?;
         let provider = Arc::new(ring::default_provider());
-        let verifier = Arc::new(Pinned { leaf, provider: provider.clone() });
+        let pins: Pins = Arc::new(RwLock::new(vec![leaf]));
+        let verifier = Arc::new(Pinned { pins: pins.clone(), provider: provider.clone() });
         let builder = ClientConfig::builder_with_provider(provider).with_safe_default_protocol_versions();
         let builder = builder.map_err(unusable("the TLS versions"))?.dangerous().with_custom_certificate_verifier(verifier);
-        Ok(Tls { config: with_identity(builder, identity)?, by_name: false })
+        Ok(Tls { config: with_identity(builder, identity)?, by_name: false, pins })
+    }
+
+    /// Takes this server certificate too from now on, for one that goes by certificates alone: the broker is about to change.
+    ///
+    /// # Errors
+    /// When the PEM text holds none.
+    pub fn also_pin(&self, server_chain_pem: &str) -> Result<(), BrokerError> {
+        let leaf = CertificateDer::from_pem_slice(server_chain_pem.as_bytes()).map_err(unusable("the broker's certificate"))?;
+        self.pins.write().unwrap_or_else(PoisonError::into_inner).push(leaf);
+        Ok(())
     }
 
     /// Takes a server certificate of this authority with the server's name in it.
@@ -86,7 +102,7 @@ impl Tls {
         }
         let builder = ClientConfig::builder_with_provider(Arc::new(ring::default_provider())).with_safe_default_protocol_versions();
         let builder = builder.map_err(unusable("the TLS versions"))?.with_root_certificates(roots);
-        Ok(Tls { config: with_identity(builder, identity)?, by_name: true })
+        Ok(Tls { config: with_identity(builder, identity)?, by_name: true, pins: Pins::default() })
     }
 }
 
@@ -106,10 +122,10 @@ fn unusable<E: std::fmt::Display>(what: &'static str) -> impl Fn(E) -> BrokerErr
     move |e| BrokerError::new(format!("{what} cannot be used: {e}"), "give it as PEM")
 }
 
-/// Verifies that the server is the one we started: it has that one certificate, and its key.
+/// Verifies that the server is the one we started: it has a certificate that we gave it, and its key.
 #[derive(Debug)]
 struct Pinned {
-    leaf: CertificateDer<'static>,
+    pins: Pins,
     provider: Arc<CryptoProvider>,
 }
 
@@ -122,7 +138,7 @@ impl ServerCertVerifier for Pinned {
         _ocsp: &[u8],
         _now: UnixTime,
     ) -> Result<ServerCertVerified, rustls::Error> {
-        if leaf.as_ref() == self.leaf.as_ref() {
+        if self.pins.read().unwrap_or_else(PoisonError::into_inner).iter().any(|pin| pin.as_ref() == leaf.as_ref()) {
             return Ok(ServerCertVerified::assertion());
         }
         Err(CertificateError::ApplicationVerificationFailure.into())
@@ -151,6 +167,24 @@ impl ServerCertVerifier for Pinned {
     }
 }
 
+/// How a client of ours with this id reaches the broker.
+pub(super) fn transport(endpoint: &Endpoint, login: Login, client_id: String) -> MqttOptions {
+    let by_name = login.tls.as_ref().is_some_and(|tls| tls.by_name);
+    let host = if by_name { endpoint.host.clone() } else { endpoint.address.ip().to_string() };
+    let mut options = MqttOptions::new(client_id, host, endpoint.address.port());
+    options.set_connection_timeout(CONNECT_WITHIN.as_secs()).set_keep_alive(Duration::from_secs(30));
+    let mut network = options.network_options();
+    network.set_tcp_nodelay(true);
+    options.set_network_options(network);
+    if let Some((name, password)) = &login.user {
+        options.set_credentials(name, password.expose());
+    }
+    if let Some(tls) = login.tls {
+        options.set_transport(Transport::Tls(TlsConfiguration::Rustls(tls.config)));
+    }
+    options
+}
+
 /// How a tap stands.
 #[derive(Clone, Debug, PartialEq, Eq)]
 enum State {
@@ -175,21 +209,9 @@ impl Tap {
     pub async fn connect(endpoint: &Endpoint, login: Login, filters: &[String], tape: &Tape) -> Result<Tap, BrokerError> {
         static COUNT: AtomicU64 = AtomicU64::new(0);
         let id = format!("{TAP}{}-{}", std::process::id(), COUNT.fetch_add(1, Ordering::Relaxed));
-        let by_name = login.tls.as_ref().is_some_and(|tls| tls.by_name);
-        let host = if by_name { endpoint.host.clone() } else { endpoint.address.ip().to_string() };
-        let mut options = MqttOptions::new(id, host, endpoint.address.port());
+        let mut options = transport(endpoint, login, id);
         options.set_clean_start(false).set_session_expiry_interval(Some(SESSION_EXPIRY_S));
-        options.set_max_packet_size(Some(PACKET_MAX)).set_connection_timeout(CONNECT_WITHIN.as_secs());
-        options.set_keep_alive(Duration::from_secs(30));
-        let mut network = options.network_options();
-        network.set_tcp_nodelay(true);
-        options.set_network_options(network);
-        if let Some((name, password)) = &login.user {
-            options.set_credentials(name, password.expose());
-        }
-        if let Some(tls) = login.tls {
-            options.set_transport(Transport::Tls(TlsConfiguration::Rustls(tls.config)));
-        }
+        options.set_max_packet_size(Some(PACKET_MAX));
         let (client, events) = AsyncClient::new(options, ORDERS_AHEAD_MAX);
         let (say, mut state) = watch::channel(State::Connecting);
         let filters = filters.iter().map(|path| {

@@ -84,6 +84,7 @@ impl Up {
         let mut started = world
             .own_broker(BrokerSpec {
                 security,
+                plain_beside: false,
                 server: server.as_deref().cloned(),
                 client_ca: mutual.then(|| world.pki().device_ca_pem()),
                 crl: None,

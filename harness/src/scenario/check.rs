@@ -1,6 +1,6 @@
 //! One row of a file, from nodes to a [`Scenario`]: every key, every step, and what only the whole can say.
 
-use super::header::{Capability, ClockMode, FailOn, Header, Network};
+use super::header::{Capability, ClockMode, FailOn, Header, Level, Network};
 use super::problem::{Diagnostics, Problem, choice, nearest, place};
 use super::yaml::{Node, Value};
 use super::{Dialect, MakeWatch, Never, Scenario, StepAt, WITHIN_DEFAULT, typed, wokwi};
@@ -8,7 +8,7 @@ use crate::event::Source;
 use crate::matrix::{Row, name_device};
 use crate::step::expect::{DeviceSays, Expectation, Seen};
 use crate::step::{VERBS, verb};
-use device_core::config::Config;
+use device_core::config::{self, Config};
 use std::collections::BTreeSet;
 use std::fmt;
 use std::ops::Range;
@@ -87,6 +87,7 @@ impl Origin {
         }
         // On a shared broker the log's lines that name no device (a refused handshake) cannot be told apart.
         let reads_log = |watch: &MakeWatch| (watch.0)().reads().contains(&Source::Broker);
+        header.broker.exclusive |= header.broker.crl;
         header.broker.exclusive |= steps.iter().any(|step| step.verb == "broker" || step.watch.as_ref().is_some_and(reads_log));
         header.broker.exclusive |= never.iter().any(|never| reads_log(&never.watch));
         let scripted = header.broker.scripted.is_some();
@@ -300,9 +301,16 @@ impl Origin {
 fn scripts(doc: &Node, scripted: bool) -> Vec<Problem> {
     let key = |node: &Node, word: &str| node.entries().iter().find(|(key, _)| key.text == word).map(|(key, _)| key.at.clone());
     if scripted {
-        let acl = doc.get("broker").and_then(|broker| key(broker, "acl"));
-        let help = "the scripted broker keeps no access control list: remove one of the two";
-        return acl.map(|at| Problem::new(at, "`acl` beside `scripted`", help)).into_iter().collect();
+        let beside = |(word, what): (&str, &str)| {
+            let at = doc.get("broker").and_then(|broker| key(broker, word))?;
+            Some(Problem::new(
+                at,
+                format!("`{word}` beside `scripted`"),
+                format!("the scripted broker has no {what}: remove one of the two"),
+            ))
+        };
+        let lacking = [("acl", "access control list"), ("plain-too", "second port"), ("crl", "revocation list")];
+        return lacking.into_iter().filter_map(beside).collect();
     }
     let items = |word: &str| match doc.get(word).map(|node| &node.value) {
         Some(Value::List(items)) => items.as_slice(),
@@ -434,6 +442,19 @@ fn ranges(header: &Header, at: &dyn Fn(&[&str]) -> Range<usize>, problems: &mut 
     if let Some(within) = header.within {
         refuse(within.0.is_zero(), &["within"], "no time".into(), "a trial takes some time");
     }
+    let security = header.broker.security.unwrap_or(header.device.security);
+    refuse(
+        header.broker.plain_too && security == Level::Plain,
+        &["broker", "plain-too"],
+        "a plain port beside a plain one".into(),
+        "write `security: mutual-tls` or `security: server-tls` under `broker:`, or leave `plain-too` out",
+    );
+    refuse(
+        header.broker.crl && security != Level::MutualTls,
+        &["broker", "crl"],
+        format!("a revocation list, and no client certificates ({})", config::Security::from(security).name()),
+        "only a broker with `security: mutual-tls` has use for it",
+    );
     if let Some(names) = &header.broker.names {
         refuse(names.is_empty(), &["broker", "names"], "no names".into(), "give at least one, or leave `names` out");
     }

@@ -156,6 +156,13 @@ impl Default for Period {
 pub struct BrokerSpec {
     /// How its listener is protected; unset: as the device.
     pub security: Option<Level>,
+    /// Whether it listens on a second port, without TLS, as for a migration. A device with `security: plain` connects there.
+    pub plain_too: bool,
+    /// Whether it has the CA's revocation list, so that the step `revoke` takes effect. Not shared with other trials then.
+    pub crl: bool,
+    /// Left out: a mistake that says so.
+    #[schemars(skip)]
+    pub websockets: LeftOut,
     /// The TLS versions it accepts; unset: both.
     pub tls: TlsVersions,
     /// Users and their passwords; unset: anybody (under mutual TLS: whoever shows a certificate of the CA).
@@ -173,6 +180,20 @@ pub struct BrokerSpec {
     pub scripted: Option<Vec<scripted::Lie>>,
     /// Not shared with other trials. Set by itself where the scenario switches the broker, or reads its log.
     pub exclusive: bool,
+}
+
+/// What this harness leaves out by name, so that nobody looks for it.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct LeftOut;
+
+impl<'de> Deserialize<'de> for LeftOut {
+    fn deserialize<D: serde::Deserializer<'de>>(deserializer: D) -> Result<LeftOut, D::Error> {
+        serde::de::IgnoredAny::deserialize(deserializer)?;
+        Err(serde::de::Error::custom(
+            "MQTT over websockets\nthis harness leaves it out: Mosquitto 2.0 binds such a listener to every address of the machine. \
+             Devices speak MQTT over TCP or TLS: leave `websockets` out",
+        ))
+    }
 }
 
 /// What a broker keeps over a restart.
@@ -197,6 +218,8 @@ pub enum ServerCertificate {
     Expired,
     /// It was issued by a CA the device does not trust.
     UnknownCa,
+    /// It was issued by the CA that is to follow this one, which a device trusts once the CA has told it (`ca: { roll-over: … }`).
+    NextCa,
 }
 
 /// The certificate authority.

@@ -159,13 +159,13 @@ pub enum LinkSays {
 #[serde(rename_all = "kebab-case", deny_unknown_fields, default)]
 #[schemars(transform = or_server)]
 pub struct LinkTo {
-    /// To which server; unset: either.
+    /// To which server; unset: any.
     pub to: Option<Server>,
 }
 
 fn or_server(schema: &mut schemars::Schema) {
     let full = schema.clone();
-    *schema = schemars::json_schema!({ "anyOf": [{ "type": "string", "enum": ["ca", "broker"] }, full] });
+    *schema = schemars::json_schema!({ "anyOf": [{ "type": "string", "enum": ["ca", "broker", "broker-plain"] }, full] });
 }
 
 /// A server the device connects to.
@@ -176,6 +176,8 @@ pub enum Server {
     Ca,
     /// The broker.
     Broker,
+    /// The broker's second port, without TLS (`broker: { plain-too: true }`).
+    BrokerPlain,
 }
 
 impl Server {
@@ -183,6 +185,7 @@ impl Server {
         match self {
             Server::Ca => "ca",
             Server::Broker => "broker",
+            Server::BrokerPlain => "broker-plain",
         }
     }
 }
@@ -191,7 +194,7 @@ impl Server {
 #[derive(Clone, Debug, Default, Deserialize, JsonSchema)]
 #[serde(rename_all = "kebab-case", deny_unknown_fields, default)]
 pub struct Hello {
-    /// To which server; unset: either.
+    /// To which server; unset: any.
     pub to: Option<Server>,
     /// The server name it asks for.
     pub sni: Option<String>,
@@ -211,7 +214,7 @@ pub struct Hello {
 #[derive(Clone, Debug, Default, Deserialize, JsonSchema)]
 #[serde(rename_all = "kebab-case", deny_unknown_fields, default)]
 pub struct Chosen {
-    /// By which server; unset: either.
+    /// By which server; unset: any.
     pub to: Option<Server>,
     /// The TLS version chosen.
     pub version: Option<String>,
@@ -223,7 +226,7 @@ pub struct Chosen {
 #[derive(Clone, Debug, Default, Deserialize, JsonSchema)]
 #[serde(rename_all = "kebab-case", deny_unknown_fields, default)]
 pub struct ClientCertificate {
-    /// To which server; unset: either.
+    /// To which server; unset: any.
     pub to: Option<Server>,
     /// Whether there was one.
     pub sent: Option<bool>,
@@ -233,7 +236,7 @@ pub struct ClientCertificate {
 #[derive(Clone, Debug, Default, Deserialize, JsonSchema)]
 #[serde(rename_all = "kebab-case", deny_unknown_fields, default)]
 pub struct Alert {
-    /// On the link to which server; unset: either.
+    /// On the link to which server; unset: any.
     pub to: Option<Server>,
     /// Who sent it.
     pub by: Option<Peer>,

@@ -190,12 +190,15 @@ verbs! {
     wait_for::WaitFor
     expect_none::ExpectNone
     broker::Broker
+    take_over::TakeOver
     ca::Ca
+    revoke::Revoke
     clock::Clock
     delay::Delay
     telemetry::Telemetry
     order::Order
     command::Command
+    configure::Configure
     wait_serial::WaitSerial
     write_serial::WriteSerial
     set_control::SetControl

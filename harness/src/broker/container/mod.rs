@@ -6,10 +6,14 @@
 
 pub(crate) mod engine;
 mod owner;
+mod tar;
 
 use super::conf::{BrokerSpec, Place};
 use super::log::Cutter;
-use super::mosquitto::{PORT_ATTEMPTS_MAX, check, choose_port, last_words, port_taken, read_to_the_end, until_running};
+use super::mosquitto::{
+    PORT_ATTEMPTS_MAX, check, check_reload, check_restart, choose_port, last_words, not_running, port_taken, read_to_the_end,
+    reread, until_running,
+};
 use super::{Backend, Broker, BrokerError, Endpoint, Log};
 use crate::child;
 use async_trait::async_trait;
@@ -17,15 +21,17 @@ use device_core::config::{Security, TlsVersions};
 use engine::{Engine, RETRY_AFTER};
 use futures_util::StreamExt;
 use std::fmt;
+use std::net::{Ipv4Addr, SocketAddr};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, SystemTime};
+use testcontainers::bollard::body_full;
 use testcontainers::bollard::container::LogOutput;
 use testcontainers::bollard::errors::Error;
 use testcontainers::bollard::models::{HostConfig, HostConfigLogConfig, PortBinding};
 use testcontainers::bollard::query_parameters::{
     KillContainerOptionsBuilder, LogsOptionsBuilder, StartContainerOptions, StopContainerOptionsBuilder,
-    WaitContainerOptionsBuilder,
+    UploadToContainerOptionsBuilder, WaitContainerOptionsBuilder,
 };
 use testcontainers::core::IntoContainerPort;
 use testcontainers::runners::AsyncRunner;
@@ -45,8 +51,9 @@ const LAST_WORDS_WITHIN: Duration = Duration::from_secs(1);
 const STOP_PATIENCE_S: i32 = 5;
 /// How long the engine may take over ending it.
 const ENDED_WITHIN: Duration = Duration::from_secs(20);
-/// The port in the container.
+/// The port in the container, and the plain one beside it.
 const PORT: u16 = 8883;
+const PLAIN_PORT: u16 = 1883;
 /// Mosquitto's folders in its image. Its entry point makes the second one the user `mosquitto`'s, in 2.0 and in 2.1.
 const FILES: &str = "/mosquitto/config";
 const STORE: &str = "/mosquitto/data";
@@ -64,9 +71,10 @@ pub struct Container {
     read: Arc<AtomicU64>,
     backend: Backend,
     endpoint: Endpoint,
+    plain: Option<Endpoint>,
     log: Log,
     // Bound and never listening, for as long as the broker may start again.
-    hold: Option<TcpSocket>,
+    hold: [Option<TcpSocket>; 2],
 }
 
 impl fmt::Debug for Container {
@@ -92,29 +100,31 @@ pub async fn start(spec: BrokerSpec, image: Option<&str>) -> Result<Container, B
     let engine = Engine::find().await?;
     let image = image_name(image);
     engine.provide(&image).await?;
-    let (mut address, mut hold) = choose_port()?;
+    let nowhere = Endpoint { host: "localhost".into(), address: SocketAddr::from((Ipv4Addr::LOCALHOST, 0)) };
     let mut container = Container {
         charge: Charge::new(),
         reading: None,
         read: Arc::default(),
         backend: Backend { name: "container", version: "unknown".into(), place: format!("{image}, {}", engine.version) },
-        endpoint: Endpoint { host: "localhost".into(), address },
+        plain: spec.plain_beside.then(|| nowhere.clone()),
+        endpoint: nowhere,
         log: Log::new(),
-        hold: None,
+        hold: [None, None],
         engine,
         image,
         spec,
     };
     for _ in 0..PORT_ATTEMPTS_MAX {
-        container.endpoint.address = address;
-        container.hold = hold;
+        (container.endpoint.address, container.hold[0]) = choose_port()?;
+        if let Some(plain) = &mut container.plain {
+            (plain.address, container.hold[1]) = choose_port()?;
+        }
         match container.make().await {
             Ok(()) => return Ok(container),
             Err(Failure::Other(error)) => return Err(error),
             // What was made for the port that is taken is of no use.
             Err(Failure::PortTaken) => container.charge = Charge::new(),
         }
-        (address, hold) = choose_port()?;
     }
     Err(port_taken(container.endpoint.address))
 }
@@ -155,16 +165,14 @@ impl Container {
 
     fn request(&self) -> ContainerRequest<GenericImage> {
         let (name, tag) = name_and_tag(&self.image);
-        let mut request = GenericImage::new(name, tag)
-            .with_exposed_port(PORT.tcp())
+        let image = self.ports().iter().fold(GenericImage::new(name, tag), |image, (port, _)| image.with_exposed_port(port.tcp()));
+        let mut request = image
             .with_cmd(["/usr/sbin/mosquitto".to_owned(), "-c".into(), format!("{FILES}/mosquitto.conf")])
             .with_container_name(&self.charge.name)
             .with_label(owner::LABEL, owner::this_process())
             .with_startup_timeout(STARTED_WITHIN)
-            .with_host_config_modifier(host_config(self.endpoint.address.port()));
-        // Without `user root` it becomes the user `mosquitto`, to whom the image's entry point gives the store.
-        let place = Place { files: FILES.into(), store: STORE.into(), listener: format!("{PORT} 0.0.0.0"), stay_root: false };
-        for (name, content) in self.spec.files(&place) {
+            .with_host_config_modifier(host_config(self.ports()));
+        for (name, content) in self.files() {
             let target = CopyTargetOptions::new(format!("{FILES}/{name}")).with_mode(FILE_MODE);
             request = request.with_copy_to(target, content.into_bytes());
         }
@@ -172,6 +180,39 @@ impl Container {
             request = request.with_env_var("OPENSSL_CONF", format!("{FILES}/openssl.cnf"));
         }
         request
+    }
+
+    /// Its ports inside, and where they are outside.
+    fn ports(&self) -> Vec<(u16, u16)> {
+        let plain = self.plain.as_ref().map(|plain| (PLAIN_PORT, plain.address.port()));
+        [(PORT, self.endpoint.address.port())].into_iter().chain(plain).collect()
+    }
+
+    fn files(&self) -> Vec<(&'static str, String)> {
+        let listener = |port: u16| format!("{port} 0.0.0.0");
+        // Without `user root` it becomes the user `mosquitto`, to whom the image's entry point gives the store.
+        self.spec.files(&Place {
+            files: FILES.into(),
+            store: STORE.into(),
+            listener: listener(PORT),
+            plain_listener: self.plain.is_some().then(|| listener(PLAIN_PORT)),
+            stay_root: false,
+        })
+    }
+
+    /// Puts the files of what it is now into the container, whether that runs or not.
+    async fn put_files(&self) -> Result<(), BrokerError> {
+        let archive = tar::archive(&self.files(), FILE_MODE);
+        let options = UploadToContainerOptionsBuilder::new().path(FILES).build();
+        let putting = self.engine.docker.upload_to_container(&self.charge.name, Some(options), body_full(archive.into()));
+        match tokio::time::timeout(STARTED_WITHIN, putting).await {
+            Ok(Ok(())) => Ok(()),
+            Ok(Err(e)) => Err(self.engine.failed("put files into the broker's container", &e)),
+            Err(_) => {
+                let why = format!("it takes longer than {} s", STARTED_WITHIN.as_secs());
+                Err(self.engine.failed("put files into the broker's container", &why))
+            }
+        }
     }
 
     /// Follows what the container says until it serves.
@@ -299,11 +340,14 @@ fn version(line: &str) -> Option<&str> {
 
 /// Reached over loopback alone, at a port of our choice: the engine would take all addresses, and another port at each start. The address
 /// is 127.0.0.1 also where testcontainers takes this machine for a container and names the bridge's gateway.
-fn host_config(port: u16) -> impl Fn(&mut HostConfig) + Send + Sync + 'static {
+fn host_config(ports: Vec<(u16, u16)>) -> impl Fn(&mut HostConfig) + Send + Sync + 'static {
     move |config| {
-        let binding = PortBinding { host_ip: Some("127.0.0.1".into()), host_port: Some(port.to_string()) };
+        let binding = |&(inside, outside): &(u16, u16)| {
+            let binding = PortBinding { host_ip: Some("127.0.0.1".into()), host_port: Some(outside.to_string()) };
+            (format!("{inside}/tcp"), Some(vec![binding]))
+        };
         config.publish_all_ports = Some(false);
-        config.port_bindings = Some([(format!("{PORT}/tcp"), Some(vec![binding]))].into());
+        config.port_bindings = Some(ports.iter().map(binding).collect());
         // One that can be read back, whatever the engine's default is.
         config.log_config = Some(HostConfigLogConfig { typ: Some("json-file".into()), config: None });
     }
@@ -319,8 +363,44 @@ impl Broker for Container {
         &self.endpoint
     }
 
+    fn plain_endpoint(&self) -> Option<&Endpoint> {
+        self.plain.as_ref().filter(|_| self.spec.plain_beside)
+    }
+
     fn log(&self) -> &Log {
         &self.log
+    }
+
+    async fn reload(&mut self, spec: BrokerSpec) -> Result<(), BrokerError> {
+        check(&spec)?;
+        check_reload(&self.spec, &spec)?;
+        if self.reading.as_ref().is_none_or(JoinHandle::is_finished) {
+            return Err(not_running());
+        }
+        self.spec = spec;
+        self.put_files().await?;
+        let lines = self.log.lines();
+        let options = KillContainerOptionsBuilder::new().signal("SIGHUP").build();
+        let asked = self.engine.docker.kill_container(&self.charge.name, Some(options));
+        match tokio::time::timeout(ENDED_WITHIN, asked).await {
+            Ok(Err(e)) => return Err(self.engine.failed("have the broker read its files again", &e)),
+            // Whether it heard is seen in what it says.
+            Ok(Ok(())) | Err(_) => {}
+        }
+        reread(lines, self.plain_endpoint().unwrap_or(&self.endpoint)).await
+    }
+
+    async fn restart(&mut self, spec: BrokerSpec) -> Result<(), BrokerError> {
+        check(&spec)?;
+        check_restart(&spec, self.plain.as_ref())?;
+        if spec.tls != self.spec.tls {
+            let what = "the TLS versions of a container's broker are set when it is made";
+            return Err(BrokerError::new(what, "make another broker"));
+        }
+        self.stop().await?;
+        self.spec = spec;
+        self.put_files().await?;
+        self.start().await
     }
 
     async fn start(&mut self) -> Result<(), BrokerError> {
