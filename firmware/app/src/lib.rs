@@ -17,6 +17,8 @@
 //! | `rng` | the board's randomness, shared |
 #![no_std]
 extern crate alloc;
+#[cfg(test)]
+extern crate std;
 
 mod air;
 mod clock;

@@ -11,7 +11,7 @@ use crate::mqtt::{self, Link, Said};
 use crate::net::failure;
 use crate::rng::BoardRng;
 use crate::sntp;
-use crate::store::{CutPoints, Loaded, Storage};
+use crate::store::{CutPoints, Loaded, Saved, Storage};
 use crate::tls::Library;
 use alloc::collections::{BTreeMap, VecDeque};
 use alloc::format;
@@ -349,10 +349,12 @@ impl<'a, F: NorFlash, I: Read, O: Write, W: Wifi> Powered<'a, F, I, O, W> {
             Output::Store { write, set } => {
                 self.reach(write)?;
                 let saved = self.board.storage.save(&set);
-                if let Err(e) = &saved {
-                    self.say('E', &e.text);
+                match &saved {
+                    Ok(Saved::Beside) => {}
+                    Ok(Saved::Anew) => self.say('E', "the NVS partition was damaged and has been erased"),
+                    Err(e) => self.say('E', &e.text),
                 }
-                self.facts.push_back(Fact::Stored(saved.map_err(|e| e.failure)));
+                self.facts.push_back(Fact::Stored(saved.map(drop).map_err(|e| e.failure)));
             }
             Output::QueuePush(reading) => {
                 self.reach(Kind::QueuePush)?;

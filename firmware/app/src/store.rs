@@ -37,6 +37,15 @@ pub(crate) struct Loaded {
     pub trouble: Option<String>,
 }
 
+/// How a set was saved.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Saved {
+    /// Beside the old one, which is gone now.
+    Beside,
+    /// Alone: the partition was damaged and has been erased, with whatever else was in it.
+    Anew,
+}
+
 /// A set that could not be saved.
 pub(crate) struct SaveError {
     /// What the device is told.
@@ -72,11 +81,9 @@ impl<F: NorFlash> Storage<F> {
     }
 
     /// Opens it again, as after a reset.
-    pub fn reopen(self) -> Storage<F> {
-        match self.0 {
-            State::Open(nvs) => Storage::open(nvs.into_inner()),
-            State::Dead(why) => Storage(State::Dead(why)),
-        }
+    pub fn reopen(mut self) -> Storage<F> {
+        self.restart(false);
+        self
     }
 
     /// The open NVS.
@@ -122,19 +129,45 @@ impl<F: NorFlash> Storage<F> {
         }
     }
 
-    /// Replaces the set, in one piece.
+    /// Replaces the set, in one piece, and sees that it would be found after the next start. Where it would not, since bits have changed by
+    /// themselves, the partition is erased and the set written anew; says whether that was so.
     ///
     /// # Errors
     /// No room, or flash that refuses; the old set is still there.
-    pub fn save(&mut self, set: &Stored) -> Result<(), SaveError> {
+    pub fn save(&mut self, set: &Stored) -> Result<Saved, SaveError> {
         let failed = |failure, why: &str| SaveError { failure, text: format!("could not write {NAMESPACE}/set: {why}") };
         let text = serde_json::to_vec(&Contents { format: FORMAT, stored: set })
             .map_err(|_| failed(StorageFailure::Failed, "it cannot be written as JSON"))?;
-        let nvs = self.nvs().map_err(|why| failed(StorageFailure::Failed, &why))?;
-        nvs.set(&CONFIG, &SET, &text[..]).map_err(|e| match e {
-            Error::FlashFull | Error::ValueTooLong => failed(StorageFailure::Full, "no room"),
-            e => failed(StorageFailure::Failed, &format!("{e}")),
-        })
+        for saved in [Saved::Beside, Saved::Anew] {
+            let nvs = self.nvs().map_err(|why| failed(StorageFailure::Failed, &why))?;
+            nvs.set(&CONFIG, &SET, &text[..]).map_err(|e| match e {
+                Error::FlashFull | Error::ValueTooLong => failed(StorageFailure::Full, "no room"),
+                e => failed(StorageFailure::Failed, &format!("{e}")),
+            })?;
+            self.restart(false);
+            let found: Result<Vec<u8>, _> = self.nvs().map_err(|why| failed(StorageFailure::Failed, &why))?.get(&CONFIG, &SET);
+            if found.is_ok_and(|found| found == text) {
+                return Ok(saved);
+            }
+            self.restart(true);
+        }
+        Err(failed(StorageFailure::Failed, "it does not read back"))
+    }
+
+    /// Opens the partition again, as it is or erased.
+    fn restart(&mut self, erase: bool) {
+        let dead = Storage(State::Dead("NVS: being opened".into()));
+        *self = match core::mem::replace(self, dead).0 {
+            State::Open(nvs) => {
+                let mut flash = nvs.into_inner();
+                let size = u32::try_from(flash.capacity() / FLASH_SECTOR_SIZE * FLASH_SECTOR_SIZE).unwrap_or(0);
+                match erase.then(|| flash.erase(0, size)) {
+                    Some(Err(_)) => Storage(State::Dead("NVS: the partition cannot be erased".into())),
+                    _ => Storage::open(flash),
+                }
+            }
+            State::Dead(why) => Storage(State::Dead(why)),
+        };
     }
 }
 
@@ -165,5 +198,242 @@ impl CutPoints {
             self.0.remove(place);
         }
         reached
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::flash::tests::{Chip, Moment};
+    use alloc::string::ToString as _;
+    use alloc::vec;
+    use device_core::output::Reading;
+    use device_core::secret::Secret;
+    use device_core::storage::{Credentials, Identity, Issued};
+
+    /// 24 KiB, ESP-IDF's smallest usual partition, fills soonest.
+    const SECTORS: usize = 6;
+
+    fn open(chip: &Chip) -> Storage<Chip> {
+        chip.power_on();
+        Storage::open(Flash(chip.clone()))
+    }
+
+    /// What a provisioning run writes, in order.
+    fn run() -> Vec<Stored> {
+        let mut set = Stored::default();
+        let mut sets = vec![];
+        set.settings.insert("BACKEND_CA".into(), Secret::new("-----BEGIN CERTIFICATE-----\n".repeat(30)));
+        sets.push(set.clone());
+        set.credentials = Some(Credentials {
+            ssid: "lab".into(),
+            password: Secret::new("correct-horse"),
+            device_id: "device_0070".into(),
+            provisioning_token: Some(Secret::new("spend-me-once")),
+            user_token: Secret::new("user"),
+            confirmed: false,
+        });
+        sets.push(set.clone());
+        set.identity = Some(Identity { key: Secret::new("-----BEGIN PRIVATE KEY-----".repeat(9)), issued: None });
+        sets.push(set.clone());
+        if let Some(identity) = &mut set.identity {
+            identity.issued = Some(Issued { certificate: "A".repeat(900), ca_certificate: "B".repeat(800) });
+        }
+        if let Some(credentials) = &mut set.credentials {
+            credentials.provisioning_token = None;
+        }
+        sets.push(set);
+        sets
+    }
+
+    #[test]
+    fn a_set_is_there_after_the_next_start() {
+        let chip = Chip::blank(SECTORS);
+        assert_eq!(open(&chip).load().stored, Stored::default());
+        let mut storage = open(&chip);
+        for set in run() {
+            assert!(storage.save(&set).is_ok());
+            storage = storage.reopen();
+            assert_eq!(storage.load().stored, set);
+        }
+    }
+
+    #[test]
+    fn what_was_replaced_cannot_be_found_any_more() {
+        let chip = Chip::blank(SECTORS);
+        let mut storage = open(&chip);
+        let sets = run();
+        for set in &sets {
+            assert!(storage.save(set).is_ok());
+        }
+        let found = |what: &str| chip.bytes().windows(what.len()).any(|w| w == what.as_bytes());
+        assert!(found("correct-horse") && !found("spend-me-once"), "a token is forgotten after use");
+        assert!(storage.save(&Stored::default()).is_ok());
+        assert!(!found("correct-horse") && !found("PRIVATE KEY"), "a reset is complete");
+    }
+
+    #[test]
+    fn every_operation_of_a_provisioning_run_survives_a_cut() {
+        let sets = run();
+        let mut cuts = 0;
+        for moment in Moment::ALL {
+            for operation in 0.. {
+                let chip = Chip::blank(SECTORS);
+                let mut storage = open(&chip);
+                chip.cut_after(operation, moment);
+                // The one that was in flash for sure, and the one that was being written.
+                let (mut before, mut during) = (Stored::default(), None);
+                for set in &sets {
+                    during = Some(set.clone());
+                    if storage.save(set).is_err() {
+                        break;
+                    }
+                    before = set.clone();
+                    during = None;
+                }
+                if !chip.is_off() {
+                    break;
+                }
+                cuts += 1;
+                let mut storage = open(&chip);
+                let Loaded { stored, trouble } = storage.load();
+                assert_eq!(trouble, None, "{moment:?} operation {operation}");
+                assert!(stored == before || Some(&stored) == during.as_ref(), "{moment:?} operation {operation}: a mixed set");
+                // And it takes the rest of the run.
+                for set in &sets {
+                    assert!(storage.save(set).is_ok(), "{moment:?} operation {operation}");
+                }
+                assert_eq!(open(&chip).load().stored, sets[sets.len() - 1]);
+            }
+        }
+        assert!(cuts > 100, "{cuts} cuts");
+        std::println!("{cuts} power cuts");
+    }
+
+    #[test]
+    fn sectors_that_are_used_again_survive_a_cut_too() {
+        let sets = run();
+        let (old, new) = (&sets[2], &sets[3]);
+        let reading =
+            |number: u64| Reading { number, payload: "{\"number\":1,\"uptime_ms\":1,\"temperature_c\":20.5}".to_string() };
+        // Until the oldest sectors have been erased and written again.
+        let used = |chip: &Chip| {
+            let mut storage = open(chip);
+            for n in 0..60 {
+                assert!(storage.save(if n % 2 == 0 { &sets[1] } else { old }).is_ok());
+                assert_eq!(storage.push(&reading(n)), Ok(()));
+                if n > 3 {
+                    assert_eq!(storage.pop(n - 3), Ok(()));
+                }
+            }
+            assert!(storage.save(old).is_ok());
+            storage
+        };
+        let mut cuts = 0;
+        for moment in Moment::ALL {
+            for operation in 0.. {
+                let chip = Chip::blank(SECTORS);
+                let mut storage = used(&chip);
+                chip.cut_after(operation, moment);
+                for n in 60..72 {
+                    // Long enough to go round.
+                    if storage.save(if n % 2 == 0 { new } else { old }).is_err()
+                        || storage.push(&reading(n)).is_err()
+                        || storage.pop(n - 3).is_err()
+                    {
+                        break;
+                    }
+                }
+                if !chip.is_off() {
+                    break;
+                }
+                cuts += 1;
+                let mut storage = open(&chip);
+                let Loaded { stored, trouble } = storage.load();
+                assert_eq!(trouble, None, "{moment:?} operation {operation}");
+                assert!(stored == *old || stored == *new, "{moment:?} operation {operation}: a mixed set");
+                let (readings, trouble) = storage.readings();
+                assert_eq!(trouble, None, "{moment:?} operation {operation}");
+                let numbers: Vec<u64> = readings.iter().map(|r| r.number).collect();
+                assert!(numbers.len() >= 3 && numbers.is_sorted(), "{moment:?} operation {operation}: {numbers:?}");
+            }
+        }
+        assert!(cuts > 200, "{cuts} cuts");
+        std::println!("{cuts} power cuts");
+    }
+
+    #[test]
+    fn rubbish_starts_unprovisioned_and_is_overcome() {
+        let mut seed = 0x9e37_79b9_u32;
+        let mut byte = || {
+            seed = seed.wrapping_mul(1_664_525).wrapping_add(1_013_904_223);
+            (seed >> 24) as u8
+        };
+        for round in 0..200 {
+            let chip = Chip::blank(SECTORS);
+            assert!(open(&chip).save(&run()[3]).is_ok());
+            let mut bytes = chip.bytes();
+            let flips = if round < 20 { bytes.len() } else { 1 + usize::from(byte()) };
+            for _ in 0..flips {
+                let at = (usize::from(byte()) << 8 | usize::from(byte())) % bytes.len();
+                bytes[at] = byte();
+            }
+            let chip = Chip::holding(bytes);
+            let mut storage = open(&chip);
+            let stored = storage.load().stored;
+            assert!(stored == Stored::default() || stored == run()[3], "round {round}");
+            let _ = storage.readings();
+            assert!(storage.save(&run()[2]).is_ok(), "round {round}");
+            assert_eq!(open(&chip).load().stored, run()[2], "round {round}");
+        }
+    }
+
+    #[test]
+    fn what_is_no_set_is_kept_aside_and_not_shown() {
+        let chip = Chip::blank(SECTORS);
+        for text in [&b"{\"format\":1,\"stored\":{\"hush\":1}}"[..], b"{\"format\":2,\"stored\":{}}", b"hush"] {
+            let mut storage = open(&chip);
+            assert_eq!(storage.nvs().map(|nvs| nvs.set(&CONFIG, &SET, text)), Ok(Ok(())));
+            let Loaded { stored, trouble } = open(&chip).load();
+            let trouble = trouble.unwrap_or_default();
+            assert_eq!(stored, Stored::default());
+            assert!(trouble.contains("unreadable") && !trouble.contains("hush"), "{trouble}");
+            assert_eq!(open(&chip).nvs().map(|nvs| nvs.get(&CONFIG, &UNREADABLE)), Ok(Ok(text.to_vec())));
+            assert_eq!(open(&chip).load().trouble, None);
+        }
+    }
+
+    #[test]
+    fn a_set_too_large_leaves_the_old_one() {
+        let chip = Chip::blank(SECTORS);
+        let mut storage = open(&chip);
+        assert!(storage.save(&run()[3]).is_ok());
+        let mut large = run()[3].clone();
+        large.settings.insert("MQTT_CA_CERTS".into(), Secret::new("x".repeat(16 * 1024)));
+        assert_eq!(storage.save(&large).err().map(|e| e.failure), Some(StorageFailure::Full));
+        assert_eq!(open(&chip).load().stored, run()[3]);
+    }
+
+    #[test]
+    fn readings_come_back_in_order() {
+        let chip = Chip::blank(SECTORS);
+        let mut storage = open(&chip);
+        for n in [1, 2, 3, 0x1f, 4] {
+            assert_eq!(storage.push(&Reading { number: n, payload: format!("{{\"n\":{n}}}") }), Ok(()));
+        }
+        assert_eq!((storage.pop(2), storage.pop(99)), (Ok(()), Ok(())));
+        let (readings, trouble) = open(&chip).readings();
+        assert_eq!(trouble, None);
+        assert_eq!(readings.iter().map(|r| r.number).collect::<Vec<_>>(), [1, 3, 4, 0x1f]);
+        assert_eq!(readings[3].payload, "{\"n\":31}");
+    }
+
+    #[test]
+    fn cut_points_count_from_when_they_are_armed() {
+        let mut cuts = CutPoints::default();
+        assert!(!cuts.reach(Write::Key));
+        cuts.arm(Write::Key, 2);
+        assert!(!cuts.reach(Write::Certificate) && !cuts.reach(Write::Key) && cuts.reach(Write::Key));
+        assert!(!cuts.reach(Write::Key), "spent");
     }
 }
