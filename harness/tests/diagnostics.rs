@@ -96,6 +96,32 @@ fn mistakes_in_words() {
 }
 
 #[test]
+fn mistakes_about_a_scripted_broker() {
+    let lies = |text: &str| planted("version: 1", &format!("version: 1\nbroker: {{ scripted: [{text}] }}"));
+    let step = |text: &str| planted("provision: { ssid: lab, password: correct-horse }", text);
+    check(
+        "scripted",
+        &[
+            ("a lie that there is not", lies("withold: puback")),
+            ("a lie without its value", lies("withhold")),
+            ("an answer that there is not", lies("withhold: pubak")),
+            ("an answer that has no code", lies("refuse: { answer: pingresp, code: 3 }")),
+            ("a code that is none", lies("refuse: { answer: suback, code: 256 }")),
+            ("half a byte", lies("bytes: { hex: \"20 0\" }")),
+            ("what is no hex", lies("bytes: { hex: \"2g\" }")),
+            ("an order of no size", lies("large-order: { bytes: 0 }")),
+            ("an access control list", planted("version: 1", "version: 1\nbroker: { acl: \"topic read #\", scripted: [] }")),
+            ("a packet of a real broker", step("wait-for: { packet: pingreq }")),
+            ("a packet that there is not", step("wait-for: { packet: pingrek }")),
+            ("a packet never seen of a real broker", planted("version: 1", "version: 1\nnever: [{ packet: wrong }]")),
+            ("a real broker that is to lie", step("broker: { misbehave: [cut: connack] }")),
+            ("a real broker that is to be healed", step("broker: heal")),
+            ("no lie", step("broker: { misbehave: [] }")),
+        ],
+    );
+}
+
+#[test]
 fn mistakes_in_values() {
     check(
         "values",

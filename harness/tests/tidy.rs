@@ -148,6 +148,14 @@ fn every_verb_is_in_a_scenario() {
 }
 
 #[test]
+fn every_lie_is_in_a_scenario() {
+    let scenarios = files("scenarios", ".yaml");
+    let told = |lie: &str| scenarios.iter().any(|(_, text)| has_word(text, lie) && text.contains(&format!("{lie}:")));
+    let untold: Vec<_> = harness::broker::scripted::Lie::NAMES.iter().filter(|lie| !told(lie)).collect();
+    assert!(untold.is_empty(), "no scenario tells {untold:?}");
+}
+
+#[test]
 fn every_scenario_can_be_loaded() {
     for (name, text) in files("scenarios", ".yaml") {
         let loaded = harness::scenario::read(Path::new(&name), text.as_bytes());

@@ -63,13 +63,15 @@ macro_rules! lies {
 }
 
 lies! {
-    /// Sends no answer of this kind: `withhold: connack`, `withhold: { answer: puback, times: 1 }`. It acts as if it had.
+    /// Sends no answer of this kind, and acts as if it had: `withhold: connack`, `withhold: { answer: puback, times: 1 }`. Answers are `connack`,
+    /// `puback`, `suback`, `pingresp`, `order` (a PUBLISH to the device) and `any`.
     "withhold" withhold::Withhold;
     /// Answers with this code: `refuse: { answer: connack, code: 0x87 }`; a SUBACK has it for each filter.
     "refuse" refuse::Refuse;
     /// Answers with another packet id than the device's: `wrong-id: puback`.
     "wrong-id" wrong_id::WrongId;
-    /// Sends a packet that is not well formed: `malform: { answer: suback, how: reserved-flags }`.
+    /// Sends a packet that is not well formed: `malform: { answer: suback, how: reserved-flags }`, or `endless-length`, `short-length`,
+    /// `reserved-type`.
     "malform" malform::Malform;
     /// Sends these bytes in place of a packet, or after it: `bytes: { instead-of: connack, hex: "20 02 00 00" }`.
     "bytes" bytes::Bytes;
@@ -77,7 +79,7 @@ lies! {
     "cut" cut::Cut;
     /// Says goodbye after an answer, with a reason (v5; on v3.1.1 the connection ends without a word): `disconnect: { after: connack, reason: 0x8b }`.
     "disconnect" disconnect::Disconnect;
-    /// Says in CONNACK that it has the device's session, or has not, whatever is true: `session-present: claimed`.
+    /// Says in CONNACK that it has the device's session, or has not, whatever is true: `session-present: claimed`, or `denied`.
     "session-present" session_present::SessionPresent;
     /// Names limits in CONNACK (v5), and keeps to them: `limits: { receive-maximum: 1 }`. It ends a connection that does not.
     "limits" limits::Limits;
@@ -85,9 +87,10 @@ lies! {
     "duplicate-order" duplicate_order::DuplicateOrder;
     /// Fills each order up, so that its packet has so many bytes: `large-order: { bytes: 16384 }`. It does not care what the device takes.
     "large-order" large_order::LargeOrder;
-    /// Shows another server certificate than an honest one: `certificate: truncated`.
+    /// Shows another server certificate than an honest one: `certificate: truncated`, or `garbage`, `nothing`, `bad-signature`,
+    /// `no-intermediate`, `large` (30 KiB, good), `huge` (130 KiB, good).
     "certificate" certificate::Certificate;
-    /// Answers the ClientHello with something that is not TLS, and closes: `not-tls: http`.
+    /// Answers the ClientHello with something that is not TLS, and closes: `not-tls: http`, or `garbage`, `nothing`.
     "not-tls" not_tls::NotTls;
     /// Cuts the connection when it has sent so many bytes of the TLS handshake: `cut-handshake: { at-bytes: 60 }`.
     "cut-handshake" cut_handshake::CutHandshake;
