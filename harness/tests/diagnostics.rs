@@ -107,6 +107,7 @@ fn mistakes_about_a_scripted_broker() {
             ("an answer that there is not", lies("withhold: pubak")),
             ("an answer that has no code", lies("refuse: { answer: pingresp, code: 3 }")),
             ("a code that is none", lies("refuse: { answer: suback, code: 256 }")),
+            ("never at all", lies("cut: { after: connack, times: 0 }")),
             ("half a byte", lies("bytes: { hex: \"20 0\" }")),
             ("what is no hex", lies("bytes: { hex: \"2g\" }")),
             ("an order of no size", lies("large-order: { bytes: 0 }")),

@@ -76,6 +76,20 @@ impl fmt::Display for Fault {
     }
 }
 
+/// What a reader of YAML calls what Rust calls a type.
+fn in_words(expected: &str) -> &str {
+    match expected {
+        "u8" => "a whole number, 0 to 255",
+        "u16" => "a whole number, 0 to 65535",
+        "u32" => "a whole number, 0 to 4294967295",
+        "a nonzero u16" => "a whole number, 1 to 65535",
+        "a nonzero u32" => "a whole number, 1 to 4294967295",
+        "i8" => "a whole number, -128 to 127",
+        "usize" | "u64" => "a whole number, 0 or more",
+        other => other,
+    }
+}
+
 impl std::error::Error for Fault {}
 
 impl de::Error for Fault {
@@ -96,7 +110,7 @@ impl de::Error for Fault {
             Unexpected::Map => "a mapping".into(),
             other => other.to_string(),
         };
-        Fault::new(met, format!("allowed: {expected}"))
+        Fault::new(met, format!("allowed: {}", in_words(&expected.to_string())))
     }
     fn invalid_value(met: Unexpected<'_>, expected: &dyn de::Expected) -> Fault {
         Fault::invalid_type(met, expected)
