@@ -64,19 +64,23 @@ build_core() {
     rm -rf "${out:?}/$target"
 }
 
-if compiles rustc; then
-    :
-elif have rustup && timeout 60 rustup target add "$target" && compiles rustc; then
-    :
-else
-    [ -x /usr/bin/rustc ] && compiles /usr/bin/rustc || {
+if ! compiles rustc && ! { have rustup && timeout 60 rustup target add "$target" && compiles rustc; }; then
+    if ! { [ -x /usr/bin/rustc ] && compiles /usr/bin/rustc; }; then
         install rustc-web cargo-web rust-web-src lld-19
         build_core
-    }
-    export PATH="/usr/bin:$PATH" RUSTC=/usr/bin/rustc
-    [ -z "$lint" ] || { [ -x /usr/bin/cargo-clippy ] && [ -x /usr/bin/cargo-fmt ]; } || install rust-web-clippy rustfmt-web
+    fi
+    export PATH="/usr/bin:$PATH"
 fi
-
+# Bindings to C are formatted as they are made; linting needs the linter of the same compiler.
+bin="$(dirname "$(command -v rustc)")"
+for tool in rustfmt ${lint:+cargo-fmt cargo-clippy}; do
+    "$bin/$tool" --version >/dev/null 2>&1 && continue
+    case "$bin" in
+    /usr/bin) install rustfmt-web ${lint:+rust-web-clippy} ;;
+    *) rustup component add rustfmt ${lint:+clippy} ;;
+    esac
+    break
+done
 export PATH="$llvm/bin:$PATH" LIBCLANG_PATH="${LIBCLANG_PATH:-$llvm/lib}"
 for tool in qemu-system-riscv32 clang llvm-ar cmake ninja python3; do
     have "$tool" && compgen -G "$LIBCLANG_PATH/libclang*.*" >/dev/null && continue
@@ -88,8 +92,8 @@ echo "firmware: $(rustc --version), $target"
 cd firmware
 export CARGO_TARGET_DIR="$out"
 if [ -n "$lint" ]; then
-    cargo fmt --all --check
-    cargo clippy --locked --release -p app -p "$board" -- -D warnings
+    "$bin/cargo-fmt" --all --check
+    "$bin/cargo-clippy" clippy --locked --release -p app -p "$board" -- -D warnings
 fi
 cargo build --locked --release -p "$board"
 mkdir -p target
