@@ -10,7 +10,7 @@ use alloc::format;
 use alloc::string::String;
 use alloc::vec::Vec;
 use core::str::FromStr as _;
-use device_core::enrollment::{Algorithm, REPLY_LIMIT, Signatures};
+use device_core::enrollment::REPLY_LIMIT;
 use device_core::input::{NetFailure, NetFailureKind};
 use device_core::output::{CONNECT_LIMIT, POST_LIMIT, Post};
 use device_core::secret::Secret;
@@ -20,12 +20,9 @@ use embassy_time::{Instant, with_timeout};
 use embedded_io_async::{Read, Write};
 use mbedtls_rs::SessionError;
 use p256::SecretKey;
-use p256::ecdsa::signature::Verifier as _;
-use p256::ecdsa::signature::hazmat::PrehashVerifier as _;
-use p256::ecdsa::{DerSignature, SigningKey, VerifyingKey};
+use p256::ecdsa::{DerSignature, SigningKey};
 use p256::elliptic_curve::Generate as _;
 use p256::pkcs8::{DecodePrivateKey as _, EncodePrivateKey as _, EncodePublicKey as _, LineEnding};
-use sha2::{Digest as _, Sha384};
 use x509_cert::Certificate;
 use x509_cert::builder::{Builder as _, RequestBuilder};
 use x509_cert::der::{Encode as _, EncodePem as _};
@@ -141,21 +138,4 @@ async fn ask(
         Unreadable::NotHttp(why) => failure(NetFailureKind::BadReply, format!("the CA's answer is not HTTP: {why}")),
         Unreadable::TooLarge => failure(NetFailureKind::TooLarge, format!("the CA's answer is over {REPLY_LIMIT} bytes")),
     })
-}
-
-/// Checks signatures on certificates: ECDSA on P-256, which is what the device's own key is. Of others it knows nothing.
-#[derive(Debug)]
-pub(crate) struct P256Signatures;
-
-impl Signatures for P256Signatures {
-    fn verify(&self, algorithm: Algorithm, public_key: &[u8], message: &[u8], signature: &[u8]) -> bool {
-        let (Ok(key), Ok(signature)) = (VerifyingKey::from_sec1_bytes(public_key), DerSignature::try_from(signature)) else {
-            return false;
-        };
-        match algorithm {
-            Algorithm::EcdsaP256Sha256 => key.verify(message, &signature).is_ok(),
-            Algorithm::EcdsaP256Sha384 => key.verify_prehash(&Sha384::digest(message), &signature).is_ok(),
-            _ => false,
-        }
-    }
 }

@@ -11,7 +11,8 @@
 //! | `errands` | what is under way for the device |
 //! | `http` | the provisioning API's server |
 //! | `enroll`, `reply` | key and CSR, the HTTPS exchange with the CA, HTTP answers |
-//! | `mqtt`, `tls`, `net` | the broker's stream; Mbed TLS; TCP |
+//! | `signatures` | the arithmetic behind a certificate's signature |
+//! | `mqtt`, `tls`, `alert`, `net` | the broker's stream; Mbed TLS, and the alerts it hears; TCP |
 //! | `sntp` | the date |
 //! | `store`, `queue`, `flash` | NVS in ESP-IDF's format: the stored set, waiting readings |
 //! | `rng` | the board's randomness, shared |
@@ -21,6 +22,7 @@ extern crate alloc;
 extern crate std;
 
 mod air;
+mod alert;
 mod clock;
 mod console;
 mod enroll;
@@ -33,6 +35,7 @@ mod queue;
 mod reply;
 mod rng;
 mod shell;
+mod signatures;
 mod sntp;
 mod store;
 mod tls;

@@ -3,13 +3,14 @@
 use crate::air::Wifi;
 use crate::clock::{Clock, quiet_before, ticks};
 use crate::console::{Console, Heard};
-use crate::enroll::{P256Signatures, Reply, make_csr, post};
+use crate::enroll::{Reply, make_csr, post};
 use crate::errands::{Errand, Errands};
 use crate::flash::Flash;
 use crate::http::{self, CONNECTIONS_MAX, Desk, OwnedRequest};
 use crate::mqtt::{self, Link, Said};
 use crate::net::failure;
 use crate::rng::BoardRng;
+use crate::signatures::MbedSignatures;
 use crate::sntp;
 use crate::store::{CutPoints, Loaded, Saved, Storage};
 use crate::tls::Library;
@@ -197,7 +198,7 @@ impl<'a, F: NorFlash, I: Read, O: Write, W: Wifi> Powered<'a, F, I, O, W> {
             readings,
             environment: BTreeMap::new(),
             seed: board.seed,
-            signatures: &P256Signatures,
+            signatures: &MbedSignatures,
             version: env!("CARGO_PKG_VERSION"),
             simulated: board.simulated,
         });

@@ -3,6 +3,7 @@
 //! A server's certificate is judged as ESP-IDF's Mbed TLS judges it; README.md names where that differs from the twin. There are no system
 //! roots in this firmware: without anchors of its own it trusts nobody.
 
+use crate::alert;
 use crate::net::{Stream, failure};
 use crate::rng::BoardRng;
 use alloc::boxed::Box;
@@ -15,12 +16,12 @@ use device_core::output::{ClientIdentity, Trust};
 use device_core::time::UnixTime;
 use embassy_time::{Instant, with_deadline};
 use mbedtls_rs::sys::{
-    MBEDTLS_ERR_SSL_BAD_CERTIFICATE, MBEDTLS_ERR_SSL_BAD_PROTOCOL_VERSION, MBEDTLS_ERR_SSL_BUFFER_TOO_SMALL,
-    MBEDTLS_ERR_SSL_CONN_EOF, MBEDTLS_ERR_SSL_FATAL_ALERT_MESSAGE, MBEDTLS_ERR_SSL_HANDSHAKE_FAILURE,
-    MBEDTLS_ERR_SSL_PEER_CLOSE_NOTIFY, MBEDTLS_ERR_X509_CERT_VERIFY_FAILED, MBEDTLS_X509_BADCERT_BAD_KEY,
-    MBEDTLS_X509_BADCERT_BAD_MD, MBEDTLS_X509_BADCERT_BAD_PK, MBEDTLS_X509_BADCERT_CN_MISMATCH, MBEDTLS_X509_BADCERT_EXPIRED,
-    MBEDTLS_X509_BADCERT_EXT_KEY_USAGE, MBEDTLS_X509_BADCERT_FUTURE, MBEDTLS_X509_BADCERT_KEY_USAGE, MBEDTLS_X509_BADCERT_MISSING,
-    MBEDTLS_X509_BADCERT_NOT_TRUSTED, MBEDTLS_X509_BADCERT_NS_CERT_TYPE,
+    MBEDTLS_ERR_SSL_BAD_CERTIFICATE, MBEDTLS_ERR_SSL_BAD_INPUT_DATA, MBEDTLS_ERR_SSL_BAD_PROTOCOL_VERSION,
+    MBEDTLS_ERR_SSL_BUFFER_TOO_SMALL, MBEDTLS_ERR_SSL_CONN_EOF, MBEDTLS_ERR_SSL_FATAL_ALERT_MESSAGE,
+    MBEDTLS_ERR_SSL_HANDSHAKE_FAILURE, MBEDTLS_ERR_SSL_PEER_CLOSE_NOTIFY, MBEDTLS_ERR_X509_CERT_VERIFY_FAILED,
+    MBEDTLS_X509_BADCERT_BAD_KEY, MBEDTLS_X509_BADCERT_BAD_MD, MBEDTLS_X509_BADCERT_BAD_PK, MBEDTLS_X509_BADCERT_CN_MISMATCH,
+    MBEDTLS_X509_BADCERT_EXPIRED, MBEDTLS_X509_BADCERT_EXT_KEY_USAGE, MBEDTLS_X509_BADCERT_FUTURE, MBEDTLS_X509_BADCERT_KEY_USAGE,
+    MBEDTLS_X509_BADCERT_MISSING, MBEDTLS_X509_BADCERT_NOT_TRUSTED, MBEDTLS_X509_BADCERT_NS_CERT_TYPE,
 };
 use mbedtls_rs::{
     AuthMode, Certificate, ClientSessionConfig, Credentials, PrivateKey, Session, SessionConfig, SessionError, Tls, TlsReference,
@@ -39,7 +40,9 @@ impl Library {
     pub fn start(rng: BoardRng) -> Option<Library> {
         #[cfg(feature = "cert-dates")]
         wall_clock::install();
-        let tls = Tls::new(Box::leak(Box::new(rng))).ok()?;
+        alert::listen();
+        let mut tls = Tls::new(Box::leak(Box::new(rng))).ok()?;
+        tls.set_debug(1);
         Some(Library(Box::leak(Box::new(tls)).reference()))
     }
 }
@@ -144,11 +147,17 @@ pub(crate) fn session_failure(e: &SessionError, flags: u32, what: &str) -> NetFa
     };
     match code {
         MBEDTLS_ERR_X509_CERT_VERIFY_FAILED => certificate_failure(flags),
-        MBEDTLS_ERR_SSL_FATAL_ALERT_MESSAGE => failure(NetFailureKind::Alert, "the server sent an alert"),
+        MBEDTLS_ERR_SSL_FATAL_ALERT_MESSAGE => match alert::take() {
+            Some(alert::PROTOCOL_VERSION) => failure(NetFailureKind::Tls, "no common TLS version (alert protocol_version)"),
+            Some(alert) => failure(NetFailureKind::Alert, format!("the server sent alert {}", alert::name(alert))),
+            None => failure(NetFailureKind::Alert, "the server sent an alert"),
+        },
         MBEDTLS_ERR_SSL_BAD_PROTOCOL_VERSION => failure(NetFailureKind::Tls, "no common TLS version"),
         MBEDTLS_ERR_SSL_HANDSHAKE_FAILURE => failure(NetFailureKind::Tls, "no common TLS algorithm"),
         MBEDTLS_ERR_SSL_BAD_CERTIFICATE => failure(NetFailureKind::BadCertificate, "the server's certificate is malformed"),
-        MBEDTLS_ERR_SSL_BUFFER_TOO_SMALL => failure(NetFailureKind::TooLarge, "the server's certificates are too large"),
+        MBEDTLS_ERR_SSL_BUFFER_TOO_SMALL | MBEDTLS_ERR_SSL_BAD_INPUT_DATA => {
+            failure(NetFailureKind::TooLarge, "the server's certificates are too large")
+        }
         MBEDTLS_ERR_SSL_CONN_EOF => failure(NetFailureKind::Reset, format!("{what}: ended in the middle")),
         MBEDTLS_ERR_SSL_PEER_CLOSE_NOTIFY => failure(NetFailureKind::Ended, format!("{what}: the server ended it")),
         code => failure(NetFailureKind::Tls, format!("{what}: Mbed TLS says -0x{:04x}", code.unsigned_abs())),
