@@ -460,7 +460,13 @@ impl<'a, R: AsyncRead + Unpin, W: AsyncWrite + Unpin> Powered<'a, R, W> {
         if self.door.is_some() {
             return;
         }
-        match self.around.parts.net.listen(self.around.http).await {
+        let Surroundings { parts, http: known, .. } = &*self.around;
+        let mut listener = parts.net.listen(*known).await;
+        // Any port was fine at first, and since the last start another process may have taken the one it was.
+        if listener.is_err() && *known != parts.http {
+            listener = parts.net.listen(parts.http).await;
+        }
+        match listener {
             Ok(listener) => {
                 // The same after a reboot, so that whoever talks to the device finds it again.
                 self.around.http = listener.address();
