@@ -38,6 +38,20 @@ macro_rules! vocabulary {
                 }
             }
 
+            /// The report of this name with these fields, each in the words that [`Report::fields`] gives; none when there is no such
+            /// report.
+            ///
+            /// # Errors
+            /// The name of a field that is missing, or cannot be read.
+            pub fn from_fields(name: &str, value: impl Fn(&str) -> Option<String>) -> Option<Result<Report, &'static str>> {
+                match name {
+                    $( $name => Some((|| Ok(Report::$variant {
+                        $($field: value(stringify!($field)).and_then(|text| Field::read(&text)).ok_or(stringify!($field))?),*
+                    }))()), )*
+                    _ => None,
+                }
+            }
+
             /// This report's row in the vocabulary.
             pub fn word(&self) -> &'static Word {
                 enum Place { $( $variant ),* }

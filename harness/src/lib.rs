@@ -20,6 +20,7 @@ pub mod link;
 pub mod matrix;
 pub mod pattern;
 pub mod report;
+pub mod reproduce;
 mod runner;
 mod say;
 pub mod scenario;
@@ -33,6 +34,7 @@ pub mod trace;
 mod trials;
 mod tries;
 pub mod verdict;
+pub mod vocabulary;
 mod world;
 
 pub use trials::trials;

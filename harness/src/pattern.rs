@@ -23,6 +23,16 @@ impl Pattern {
         self.0.is_match(text)
     }
 
+    /// Its groups that have a name.
+    pub(crate) fn groups(&self) -> impl Iterator<Item = &str> {
+        self.0.capture_names().flatten()
+    }
+
+    /// What its groups hold where it is met first.
+    pub(crate) fn captures<'t>(&self, text: &'t str) -> Option<regex::Captures<'t>> {
+        self.0.captures(text)
+    }
+
     /// Where in `text` the first match ends.
     pub fn find_end(&self, text: &str) -> Option<usize> {
         self.0.find(text).map(|met| met.end())

@@ -6,8 +6,8 @@ use std::fs;
 use std::path::{Path, PathBuf};
 
 /// Judgement is pure: these are replayed, and must not know what time it is.
-const PURE: [&str; 19] = [
-    "diagnose.rs",
+const PURE: [&str; 21] = [
+    "diagnose",
     "diff",
     "event.rs",
     "exit.rs",
@@ -16,6 +16,7 @@ const PURE: [&str; 19] = [
     "matrix.rs",
     "pattern.rs",
     "report",
+    "reproduce.rs",
     "scenario",
     "script.rs",
     "step/expect.rs",
@@ -26,6 +27,7 @@ const PURE: [&str; 19] = [
     "trace/redact.rs",
     "trace/replay.rs",
     "verdict.rs",
+    "vocabulary",
 ];
 
 fn root() -> PathBuf {

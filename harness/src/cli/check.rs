@@ -1,13 +1,13 @@
 //! `harness check` and `harness steps`: a scenario without running it.
 
 use super::complain;
-use crate::{exit, say, scenario};
+use crate::{exit, say, scenario, vocabulary};
 use std::io::IsTerminal;
 use std::path::PathBuf;
 
 #[derive(Debug, clap::Args)]
 pub(super) struct Check {
-    /// Scenario files, or folders of them.
+    /// Scenario files, or folders of them; and vocabularies.
     #[arg(default_value = "scenarios")]
     paths: Vec<PathBuf>,
 }
@@ -20,6 +20,18 @@ impl Check {
         };
         let mut code = exit::PASS;
         for file in files {
+            if scenario::bytes(&file).is_ok_and(|bytes| vocabulary::is_one(&bytes)) {
+                match vocabulary::load(&file) {
+                    Ok(_) => {
+                        say::line(format_args!("ok  {}  a vocabulary", file.display()));
+                    }
+                    Err(diagnostic) => {
+                        say::aside(diagnostic.render(std::io::stderr().is_terminal()));
+                        code = exit::WRONG_INPUT;
+                    }
+                }
+                continue;
+            }
             match scenario::load(&file) {
                 Ok(rows) => {
                     let plural = if rows.len() == 1 { "" } else { "s" };

@@ -8,6 +8,7 @@ use std::io::{self, ErrorKind};
 use std::path::{Path, PathBuf};
 
 const SCENARIO: &str = include_str!("init/first.yaml");
+const VOCABULARY: &str = include_str!("init/vocabulary.yaml");
 const WORKFLOW: &str = include_str!("init/workflow.yml");
 /// What stands in the workflow for where this program comes from.
 const SOURCE: &str = "HARNESS_SOURCE";
@@ -16,7 +17,7 @@ const IGNORED: [&str; 3] = ["/traces/", "/certs/", "*.snap.new"];
 
 #[derive(Debug, clap::Args)]
 #[command(after_help = "\
-Writes scenarios/first.yaml, .github/workflows/harness.yml and lines of .gitignore. What is there already stays as it is.
+Writes scenarios/first.yaml, vocabulary.yaml (what your firmware's log lines mean), .github/workflows/harness.yml and lines of .gitignore. What is there already stays as it is.
 
     harness init
     harness check scenarios
@@ -43,7 +44,11 @@ impl Init {
         }
         let named = if source.is_empty() { "${{ vars.HARNESS_GIT }}" } else { source };
         let workflow = WORKFLOW.replace(SOURCE, named);
-        for (name, text) in [("scenarios/first.yaml", SCENARIO), (".github/workflows/harness.yml", workflow.as_str())] {
+        for (name, text) in [
+            ("scenarios/first.yaml", SCENARIO),
+            ("vocabulary.yaml", VOCABULARY),
+            (".github/workflows/harness.yml", workflow.as_str()),
+        ] {
             match self.write(name, text) {
                 Ok(said) => say::line(format_args!("{said}  {name}")),
                 Err(error) => return complain(format!("could not write {name}: {error}"), exit::INCONCLUSIVE),

@@ -125,7 +125,8 @@ pub fn read(path: &Path, bytes: &[u8]) -> Result<File, Diagnostics> {
     if problems.problems.iter().all(|p| p.warning) { Ok(File { scenarios, warnings: problems }) } else { Err(problems) }
 }
 
-fn bytes(path: &Path) -> Result<Vec<u8>, Diagnostics> {
+/// A file's bytes, up to one more than a scenario may have.
+pub(crate) fn bytes(path: &Path) -> Result<Vec<u8>, Diagnostics> {
     let unreadable = |met: String, help: String| Diagnostics::unreadable(path, met, help);
     let metadata = std::fs::metadata(path).map_err(|error| match error.kind() {
         ErrorKind::NotFound => unreadable("there is no such file".into(), missing_help(path)),
@@ -170,7 +171,7 @@ pub struct FindError {
 }
 
 /// The scenario files among `paths`: a file is taken as it is, a folder is looked through for `*.yaml` and `*.yml`. Hidden entries,
-/// `known-gaps.yaml` and links to folders are left out. Sorted, each once.
+/// `known-gaps.yaml`, `vocabulary.yaml` and links to folders are left out. Sorted, each once.
 ///
 /// # Errors
 /// A path that does not exist or cannot be read, or a folder without any scenario.
@@ -201,7 +202,7 @@ fn look(folder: &Path, depth: usize, found: &mut Vec<PathBuf>) -> Result<(), Fin
         let entry = entry.map_err(failed)?;
         let (path, name) = (entry.path(), entry.file_name());
         let name = name.to_string_lossy();
-        if name.starts_with('.') || name == "known-gaps.yaml" {
+        if name.starts_with('.') || name == "known-gaps.yaml" || name == "vocabulary.yaml" {
             continue;
         }
         if entry.file_type().map_err(failed)?.is_dir() {

@@ -16,6 +16,7 @@ pub(crate) mod wokwi;
 pub mod yaml;
 mod yaml_1_1;
 
+pub(crate) use load::bytes;
 pub use load::{File, FindError, find, load, read};
 pub use manual::manual;
 pub use problem::Diagnostics;

@@ -70,7 +70,7 @@ pub struct Diagnostics {
 
 impl Diagnostics {
     /// Mistakes in a text.
-    pub(super) fn new(name: &Path, source: &str, mut problems: Vec<Problem>) -> Diagnostics {
+    pub(crate) fn new(name: &Path, source: &str, mut problems: Vec<Problem>) -> Diagnostics {
         problems.sort_by_key(|p| (p.at.start, p.at.end));
         problems.dedup();
         let more = problems.len().saturating_sub(PROBLEMS_MAX);
@@ -84,7 +84,7 @@ impl Diagnostics {
     }
 
     /// A file that could not be read as text at all.
-    pub(super) fn unreadable(name: &Path, met: impl Into<String>, help: impl Into<String>) -> Diagnostics {
+    pub(crate) fn unreadable(name: &Path, met: impl Into<String>, help: impl Into<String>) -> Diagnostics {
         Diagnostics { name: name.display().to_string(), source: None, problems: vec![Problem::new(0..0, met, help)], more: 0 }
     }
 

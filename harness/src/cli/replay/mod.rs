@@ -1,16 +1,16 @@
 //! `harness replay`: recorded runs judged again or repeated, and plain serial logs looked at.
 
 mod drive;
+mod serial;
 
 use super::{BrokerOption, complain};
 use crate::exit::{self, Warnings};
 use crate::golden::{self, Goldens, Update};
 use crate::report::{self, Told, console::Colour};
 use crate::runner::DEVICE_ID;
-use crate::trace::log;
 use crate::trace::read::ReadError;
-use crate::{diagnose, say, scenario, trace};
-use std::io::{IsTerminal, Read};
+use crate::{say, scenario, trace};
+use std::io::IsTerminal;
 use std::path::{Path, PathBuf};
 use std::time::Instant;
 
@@ -24,7 +24,9 @@ Three questions:
     Repeats the run (acts, faults, power cuts, seed) on a live device, and names the first event at which the two part.
     A trace that failed on a board or in an emulator says in this way where that device left the path.
   What happened to this device?    harness replay --log monitor.txt
-    Says of a serial log how far the device came, where it stopped, what is likely wrong, and which scenario shows that.
+    Says of a serial log how far the device came, where it stopped, what is likely wrong, and which scenario shows that. Colours, time
+    stamps of the monitor, cut lines and resets do not matter. Plain ESP-IDF is understood; for your own lines: --vocabulary.
+  How do I get that on my desk?    harness replay --log monitor.txt --to-scenario found.yaml && harness run found.yaml
 
 Exit codes: 0 pass (with --drive: they do not part; with --log: connected, nothing wrong), 1 fail (they part; something is wrong),
 2 wrong input, 3 inconclusive (the testbed broke; nothing in the log is understood), 4 skip, 130 interrupted.")]
@@ -47,10 +49,17 @@ pub(super) struct Replay {
     /// With --log: judges it by this scenario (the first row of its matrix); what other sources than the console would say is left out.
     #[arg(long, value_name = "FILE", requires = "log")]
     scenario: Option<PathBuf>,
+    /// With --log: what the lines of your own firmware mean (`harness init` writes one to begin with), or `esp-idf`, which is also taken
+    /// when none is named.
+    #[arg(long, value_name = "FILE", requires = "log")]
+    vocabulary: Option<String>,
+    /// With --log: writes a scenario in which the twin meets the same trouble.
+    #[arg(long, value_name = "FILE", requires = "log", conflicts_with = "scenario")]
+    to_scenario: Option<PathBuf>,
     /// A pass with warnings counts as a failure.
     #[arg(long)]
     deny_warnings: bool,
-    /// One JSON object a trace on standard output, for machines.
+    /// One JSON object a trace, or log, on standard output, for machines.
     #[arg(long)]
     json: bool,
 }
@@ -64,52 +73,6 @@ impl Replay {
             return self.drive(target);
         }
         exit::worst(self.traces.iter().map(|path| self.judge(path)).collect::<Vec<_>>())
-    }
-
-    fn look(&self, path: &Path) -> u8 {
-        let mut bytes = Vec::new();
-        let limit = u64::try_from(log::LOG_MAX).unwrap_or(u64::MAX).saturating_add(1);
-        let read = std::fs::File::open(path).and_then(|file| file.take(limit).read_to_end(&mut bytes));
-        if let Err(error) = read {
-            return complain(format!("could not read {}: {error}", path.display()), exit::WRONG_INPUT);
-        }
-        let log = log::read(&bytes);
-        if log.truncated {
-            say::aside(format_args!("harness: {} is long: only its beginning is read", path.display()));
-        }
-        let diagnosis = diagnose::diagnose(&log);
-        let Some(file) = &self.scenario else {
-            say::words(&diagnosis);
-            return match diagnosis.reached {
-                None if diagnosis.breaches.is_empty() => exit::INCONCLUSIVE,
-                _ if diagnosis.is_well() => exit::PASS,
-                _ => exit::FAIL,
-            };
-        };
-        let scenario = match scenario::load(file) {
-            Ok(rows) => rows.into_iter().next(),
-            Err(wrong) => {
-                say::aside(wrong.render(std::io::stderr().is_terminal()));
-                return exit::WRONG_INPUT;
-            }
-        };
-        let id = diagnosis.device_id.as_deref().unwrap_or("unknown");
-        let Some(Ok(scenario)) = scenario.map(|scenario| scenario.for_device(id)) else {
-            return complain(format!("{}: it cannot be read for the device `{id}`", file.display()), exit::WRONG_INPUT);
-        };
-        let (name, began) = (scenario.trial_name(), Instant::now());
-        let (judgement, left_out) = diagnose::judge(&log, scenario);
-        let told = Told { name: &name, target: "log", judgement: &judgement, took: began.elapsed(), trace: Some(path) };
-        if self.json {
-            say::line(report::json::trial(&told, self.warnings()));
-        } else {
-            say::words(format_args!("{}{diagnosis}", report::console::trial(&told, Colour::for_stdout())));
-        }
-        if !left_out.is_empty() {
-            let lines = left_out.iter().map(ToString::to_string).collect::<Vec<_>>().join(", ");
-            say::aside(format_args!("harness: a log cannot show what the steps in line {lines} wait for"));
-        }
-        exit::code(judgement.verdict, self.warnings())
     }
 
     fn judge(&self, path: &Path) -> u8 {

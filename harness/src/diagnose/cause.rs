@@ -1,127 +1,14 @@
-//! What a device's log tells: how far it came, where it stopped, what is likely wrong, and which scenario shows that.
+//! What a line of trouble likely means, what to do next, and which scenario shows it.
 
-use crate::event::{Event, Source, What, printable};
-use crate::invariant::{self, Breach};
-use crate::scenario::Scenario;
-use crate::script::{Action, Script};
-use crate::trace::log::Log;
-use crate::verdict::Judgement;
+use super::Trouble;
 use device_core::report::Report;
 use device_core::state::State;
-use std::fmt;
-
-/// What a log tells.
-#[derive(Clone, Debug, PartialEq)]
-pub struct Diagnosis {
-    /// The state furthest on the way to a session that the device was in since its last boot; none when no line was understood.
-    pub reached: Option<State>,
-    /// The state it was in at the end.
-    pub at_end: Option<State>,
-    /// The device's id, where a line says it.
-    pub device_id: Option<String>,
-    /// How often it booted.
-    pub boots: u32,
-    /// Lines that were understood, of all.
-    pub understood: (usize, usize),
-    /// What it did wrong by the rules that hold always: a crash, a secret said.
-    pub breaches: Vec<String>,
-    /// The trouble it had not got over at the end.
-    pub trouble: Option<Trouble>,
-}
-
-/// What is likely wrong.
-#[derive(Clone, Debug, PartialEq)]
-pub struct Trouble {
-    /// The line that says so, or how long the state had lasted.
-    pub line: String,
-    /// What is likely wrong.
-    pub likely: &'static str,
-    /// The next thing to do.
-    pub help: &'static str,
-    /// The scenario that shows it, below the folder `scenarios`.
-    pub scenario: &'static str,
-}
-
-impl Diagnosis {
-    /// Whether the device was connected at the end, and nothing was wrong with it.
-    pub fn is_well(&self) -> bool {
-        self.at_end == Some(State::MqttConnected) && self.trouble.is_none() && self.breaches.is_empty()
-    }
-}
 
 /// What is likely wrong, what to do, the scenario that shows it, and the state that is to be left behind before it is over.
-type Cause = (&'static str, &'static str, &'static str, State);
-
-/// Looks at a log by the device's state machine.
-pub fn diagnose(log: &Log) -> Diagnosis {
-    let mut told = Diagnosis {
-        reached: None,
-        at_end: None,
-        device_id: None,
-        boots: log.boots,
-        understood: (0, 0),
-        breaches: Vec::new(),
-        trouble: None,
-    };
-    let mut rules = invariant::all();
-    let mut over_at: Option<State> = None;
-    for event in &log.events {
-        for breach in rules.iter_mut().filter_map(|rule| rule.observe(event)) {
-            if let Breach::Fails(text) = breach
-                && !told.breaches.contains(&text)
-            {
-                told.breaches.push(text);
-            }
-        }
-        if matches!(event.what, What::Power(_)) {
-            (told.reached, told.at_end) = (None, None);
-        }
-        let What::Line(line) = &event.what else { continue };
-        told.understood.1 += 1;
-        let Some((said, report)) = Report::from_line(line) else { continue };
-        told.understood.0 += 1;
-        if let Report::CredentialsSaved { device_id: id } | Report::MqttConnecting { client_id: id, .. } = &report {
-            told.device_id = Some(id.clone());
-        }
-        if let Some(state) = state_of(&report) {
-            told.at_end = Some(state);
-            told.reached = told.reached.max(Some(state));
-            if over_at.is_some_and(|over| state > over) {
-                (told.trouble, over_at) = (None, None);
-            }
-        }
-        if let Some((likely, help, scenario, over)) = cause(&report) {
-            // A follow-up of the same trouble says less than its first line.
-            if !matches!(report, Report::EnrollmentFailed { ref why } if why.starts_with("certificate refused")) {
-                told.trouble = Some(Trouble { line: printable(said.text).into_owned(), likely, help, scenario });
-                over_at = Some(over);
-            }
-        }
-    }
-    if told.trouble.is_none() {
-        told.trouble = told.at_end.and_then(stands_still);
-    }
-    told
-}
-
-/// The state that a line proves.
-fn state_of(report: &Report) -> Option<State> {
-    Some(match report {
-        Report::State { to, .. } => *to,
-        Report::Status { state, .. } => *state,
-        Report::Booting { .. } => State::Init,
-        Report::ApStarted { .. } => State::ApMode,
-        Report::WifiConnecting { .. } => State::WifiConnecting,
-        Report::WifiConnected { .. } => State::WifiConnected,
-        Report::CsrSubmitted { .. } => State::SubmitCsr,
-        Report::MqttConnecting { .. } => State::MqttConnecting,
-        Report::MqttConnected { .. } => State::MqttConnected,
-        _ => return None,
-    })
-}
+pub(super) type Cause = (&'static str, &'static str, &'static str, State);
 
 /// What a line of trouble likely means.
-fn cause(report: &Report) -> Option<Cause> {
+pub(super) fn cause(report: &Report) -> Option<Cause> {
     use State::{ApMode, CheckCertificates, MqttConnected, MqttConnecting, SubmitCsr, WifiConnecting};
     Some(match report {
         Report::ProvisionRefused { status: 401, .. } => (
@@ -161,6 +48,12 @@ fn cause(report: &Report) -> Option<Cause> {
                 "provisioning/network-trouble",
                 WifiConnecting,
             ),
+            "unsaid" => (
+                "the Wi-Fi network cannot be joined: its password, its name or its signal",
+                "log at level Info: `wifi:state` lines, or the reason in WIFI_EVENT_STA_DISCONNECTED, say which",
+                "provisioning/network-trouble",
+                WifiConnecting,
+            ),
             _ => (
                 "the Wi-Fi connection was lost",
                 "look at signal strength and at the router",
@@ -195,6 +88,12 @@ fn cause(report: &Report) -> Option<Cause> {
             "tls/ca-certificate",
             SubmitCsr,
         ),
+        Report::EnrollmentFailed { why } if why.starts_with("no-such-host") => (
+            "the backend's name cannot be looked up",
+            "check the name in BACKEND_URL, and the DNS server that DHCP gives: nslookup NAME",
+            "enrollment/ca-away",
+            SubmitCsr,
+        ),
         Report::EnrollmentFailed { .. } => (
             "the backend cannot be reached, or hangs up",
             "check BACKEND_URL, DNS and the firewall",
@@ -217,7 +116,49 @@ fn cause(report: &Report) -> Option<Cause> {
             State::WifiConnected,
         ),
         Report::MqttConnectFailed { why, detail } => match why.as_str() {
-            "tls" if detail.contains("version") => (
+            "no-such-host" => (
+                "the broker's name cannot be looked up",
+                "check MQTT_HOST letter by letter, and the DNS server that DHCP gives: nslookup NAME",
+                "broker/away-at-first",
+                MqttConnecting,
+            ),
+            "refused" => (
+                "nothing listens on the broker's port: another port, or the broker is not running",
+                "check MQTT_PORT (1883 plain, 8883 TLS) and that the broker runs: nc -vz HOST PORT",
+                "broker/away-at-first",
+                MqttConnecting,
+            ),
+            "timed-out" | "unreachable" => (
+                "no way to the broker: a firewall drops the packets, or the address is another network's",
+                "try it from the same network: nc -vz HOST PORT",
+                "broker/away-at-first",
+                MqttConnecting,
+            ),
+            "certificate-not-yet-valid" => (
+                "the device does not know the time, so the broker's certificate is not valid yet",
+                "set SNTP_HOST (esp_netif_sntp), and connect only when the time is known",
+                "time/unknown",
+                MqttConnecting,
+            ),
+            "tls-alert" => (
+                "the broker ended the TLS handshake: it does not take the client certificate, or has no TLS version or cipher in common",
+                "read the broker's log; compare the client certificate's issuer with the broker's `cafile`: openssl verify -CAfile",
+                "tls/version-mismatch",
+                MqttConnecting,
+            ),
+            "bad-identity" => (
+                "a certificate or key in the firmware cannot be read",
+                "look at the PEM as it is embedded: whole lines, and the zero byte at its end counted (EMBED_TXTFILES)",
+                "tls/broker-certificate",
+                MqttConnecting,
+            ),
+            "tls" if detail.contains("does not speak TLS") => (
+                "the broker's port does not speak TLS",
+                "use the port of the TLS listener (usually 8883)",
+                "tls/version-mismatch",
+                MqttConnecting,
+            ),
+            "tls" if detail.contains("version") || detail.contains("cipher") => (
                 "device and broker have no TLS version in common",
                 "let the broker accept TLS 1.2 and 1.3",
                 "tls/version-mismatch",
@@ -236,6 +177,12 @@ fn cause(report: &Report) -> Option<Cause> {
                 MqttConnecting,
             ),
         },
+        Report::MqttRefused { code: 4 | 134 } => (
+            "the broker does not take the device's user or password",
+            "check MQTT_USER and MQTT_PASSWORD, and whether the broker knows them: mosquitto_pub -u USER -P PASSWORD",
+            "broker/refused-login",
+            MqttConnecting,
+        ),
         Report::MqttRefused { .. } => (
             "the broker does not take the device's user, password or certificate",
             "check MQTT_USER and MQTT_PASSWORD, and whether the broker knows them",
@@ -259,12 +206,12 @@ fn cause(report: &Report) -> Option<Cause> {
 }
 
 /// Whether a kind of failure is about a server's certificate.
-fn is_certificate(why: &str) -> bool {
+pub(super) fn is_certificate(why: &str) -> bool {
     ["certificate-", "unknown-issuer", "wrong-name", "bad-certificate"].iter().any(|kind| why.starts_with(kind))
 }
 
 /// What is likely when a log ends in a state without a line of trouble.
-fn stands_still(state: State) -> Option<Trouble> {
+pub(super) fn stands_still(state: State) -> Option<Trouble> {
     let (likely, help, scenario) = match state {
         State::MqttConnected => return None,
         State::Init | State::CheckProvisioning => {
@@ -282,63 +229,5 @@ fn stands_still(state: State) -> Option<Trouble> {
             "broker/away-at-first",
         ),
     };
-    Some(Trouble { line: format!("the log ends in {state}"), likely, help, scenario })
-}
-
-impl fmt::Display for Diagnosis {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let (understood, lines) = self.understood;
-        let Some(reached) = self.reached else {
-            writeln!(f, "nothing understood: none of {lines} lines since the last boot is one of the device's vocabulary")?;
-            return self.breaches.iter().try_for_each(|breach| writeln!(f, "  wrong: {breach}"));
-        };
-        let place = State::ALL.iter().position(|state| *state == reached).unwrap_or_default() + 1;
-        writeln!(f, "reached {reached} (stage {place} of {}); {understood} of {lines} lines understood", State::ALL.len())?;
-        if let Some(end) = self.at_end.filter(|end| *end != reached) {
-            writeln!(f, "  at the end: {end}")?;
-        }
-        if self.boots > 1 {
-            writeln!(f, "  booted {} times", self.boots)?;
-        }
-        for breach in &self.breaches {
-            writeln!(f, "  wrong: {breach}")?;
-        }
-        match &self.trouble {
-            None => writeln!(f, "  no trouble that was not got over"),
-            Some(Trouble { line, likely, help, scenario }) => {
-                writeln!(f, "  stopped at: {line}\n  likely: {likely}\n  next: {help}\n  shown by: scenarios/{scenario}.yaml")
-            }
-        }
-    }
-}
-
-/// Judges a log by a scenario: what it does is taken as done, and what it expects of other sources than the console is left out, as the
-/// second part says, by line of the file. A log that ends before the scenario does is inconclusive.
-pub fn judge(log: &Log, mut scenario: Scenario) -> (Judgement, Vec<usize>) {
-    let mut left_out = Vec::new();
-    for step in &mut scenario.steps {
-        let elsewhere = step.watch.as_ref().is_some_and(|make| (make.0)().reads() != [Source::Device]);
-        if elsewhere {
-            left_out.push(step.line);
-            step.watch = None;
-        }
-        step.snapshot = None;
-    }
-    scenario.steps.retain(|step| step.act.is_some() || step.watch.is_some());
-    let mut script = Script::new(&scenario, 1.0);
-    let mut events = log.events.iter();
-    let mut at_us = 0;
-    while !script.finished() {
-        if let Some(Action::Begin { step }) = script.poll() {
-            script.handle(&Event { at_us, from: Source::Runner, what: What::StepBegan { step } });
-            if scenario.steps.get(step).is_some_and(|step| step.act.is_some()) {
-                script.handle(&Event { at_us, from: Source::Runner, what: What::Acted { step } });
-            }
-            continue;
-        }
-        let Some(event) = events.next() else { break };
-        at_us = event.at_us;
-        script.handle(event);
-    }
-    (script.judgement(), left_out)
+    Some(Trouble { line: format!("the log ends in {state}"), likely, help, scenario: Some(scenario), report: None })
 }
