@@ -45,9 +45,12 @@ macro_rules! vocabulary {
             /// The name of a field that is missing, or cannot be read.
             pub fn from_fields(name: &str, value: impl Fn(&str) -> Option<String>) -> Option<Result<Report, &'static str>> {
                 match name {
-                    $( $name => Some((|| Ok(Report::$variant {
-                        $($field: value(stringify!($field)).and_then(|text| Field::read(&text)).ok_or(stringify!($field))?),*
-                    }))()), )*
+                    $( $name => {
+                        let read = || Ok(Report::$variant {
+                            $($field: value(stringify!($field)).and_then(|text| Field::read(&text)).ok_or(stringify!($field))?),*
+                        });
+                        Some(read())
+                    } )*
                     _ => None,
                 }
             }

@@ -163,7 +163,8 @@ fn what_is_well_is_well_however_the_monitor_shows_it() {
     );
     let told = look(&text);
     assert!(told.is_well() && told.boots == 1, "{told}");
-    let dressed: [(&str, fn(&str) -> String); 5] = [
+    type Dress = fn(&str) -> String;
+    let dressed: [(&str, Dress); 5] = [
         ("idf.py monitor --timestamps", |line| format!("2026-11-22 02:10:00 {line}\n")),
         ("ts", |line| format!("Nov 22 02:10:00 {line}\n")),
         ("picocom, colours", |line| format!("\x1b[0;32m{line}\x1b[0m\r\n")),

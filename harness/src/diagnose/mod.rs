@@ -115,7 +115,7 @@ pub fn diagnose(log: &Log) -> Diagnosis {
     let mut last = "";
     for (event, meant) in log.events.iter().zip(&log.meant) {
         for breach in rules.iter_mut().filter_map(|rule| rule.observe(event)) {
-            if let Breach::Fails(text) = breach
+            if let Breach::Fails(text) | Breach::Dies(text) = breach
                 && !told.breaches.contains(&text)
             {
                 told.breaches.push(text);
