@@ -2,7 +2,7 @@
 # Builds the firmware for a board and leaves the image at firmware/target/BOARD.elf. Installs what that takes, once: the target
 # (rustup's where rustup can add it, else Debian's compiler, for which core and alloc are built: 20 s), QEMU, and the C side of Mbed TLS.
 #
-#   ci/firmware.sh [--lint] [BOARD]     --lint checks format and lints too; the board is virt
+#   ci/firmware.sh [--check] [BOARD]    --check is format, lints and the app's tests, which run on this machine; the board is virt
 #
 # CARGO_TARGET_DIR is kept to: the firmware then builds in its folder `firmware`.
 set -euo pipefail
@@ -10,12 +10,12 @@ cd "$(dirname "$0")/.."
 
 target=riscv32imc-unknown-none-elf
 llvm=/usr/lib/llvm-19
-lint=""
+check=""
 board=virt
 for argument in "$@"; do
     case "$argument" in
-    --lint) lint=yes ;;
-    -*) echo "firmware: usage: ci/firmware.sh [--lint] [BOARD]" >&2; exit 2 ;;
+    --check) check=yes ;;
+    -*) echo "firmware: usage: ci/firmware.sh [--check] [BOARD]" >&2; exit 2 ;;
     *) board="$argument" ;;
     esac
 done
@@ -73,11 +73,11 @@ if ! compiles rustc && ! { have rustup && timeout 60 rustup target add "$target"
 fi
 # Bindings to C are formatted as they are made; linting needs the linter of the same compiler.
 bin="$(dirname "$(command -v rustc)")"
-for tool in rustfmt ${lint:+cargo-fmt cargo-clippy}; do
+for tool in rustfmt ${check:+cargo-fmt cargo-clippy}; do
     "$bin/$tool" --version >/dev/null 2>&1 && continue
     case "$bin" in
-    /usr/bin) install rustfmt-web ${lint:+rust-web-clippy} ;;
-    *) rustup component add rustfmt ${lint:+clippy} ;;
+    /usr/bin) install rustfmt-web ${check:+rust-web-clippy} ;;
+    *) rustup component add rustfmt ${check:+clippy} ;;
     esac
     break
 done
@@ -91,13 +91,16 @@ done
 echo "firmware: $(rustc --version), $target"
 cd firmware
 export CARGO_TARGET_DIR="$out"
-if [ -n "$lint" ]; then
+if [ -n "$check" ]; then
+    host="$(rustc -vV | sed -n 's/^host: //p')"
     "$bin/cargo-fmt" --all --check
     "$bin/cargo-clippy" clippy --locked --release -p app -p "$board" -- -D warnings
+    "$bin/cargo-clippy" clippy --locked --target "$host" -p app --all-targets -- -D warnings
+    cargo test --locked --target "$host" -p app
 fi
 cargo build --locked --release -p "$board"
 mkdir -p target
 cp "$out/$target/release/$board" "target/$board.elf.new"
 mv -f "target/$board.elf.new" "target/$board.elf"
-size "target/$board.elf" | awk 'NR == 2 { printf "firmware: image %d bytes; memory at start %d bytes, heap and buffers included\n", $1 + $2, $2 + $3 }'
+size "target/$board.elf" | awk 'NR == 2 { printf "firmware: image %d bytes\n", $1 + $2 }'
 echo "firmware: firmware/target/$board.elf (${SECONDS} s)"
