@@ -4,7 +4,7 @@
 //! certificate with its names in subjectAltName; a certificate and a password for each client; an ACL. Keys are P-256.
 
 use crate::broker::password_line;
-use crate::ca::pki::{DAY_S, Draft, Identity, Pki, PkiError, Role, ServerSpec, fill_random};
+use crate::ca::pki::{DAY_S, Draft, Identity, LIST, Pki, PkiError, Role, ServerSpec, fill_random};
 use crate::files::Readers;
 use base64::Engine;
 use base64::prelude::BASE64_URL_SAFE_NO_PAD;
@@ -30,6 +30,8 @@ pub struct Wish<'w> {
     pub now: i64,
     /// Where the files will be; the configurations name it.
     pub folder: &'w Path,
+    /// The revocation list, PEM, where the broker is to have one.
+    pub crl: Option<String>,
     /// Whether Mosquitto will be started by root, as which it would not read the keys of others.
     pub root: bool,
 }
@@ -88,6 +90,7 @@ pub fn make(pki: &Pki, wish: &Wish<'_>) -> Result<Vec<Made>, PkiError> {
         passwords.push_str(&line);
     }
     made.push(Made::secret("passwords", "Mosquitto's password file", passwords));
+    made.extend(wish.crl.iter().map(|crl| Made::open(LIST, "the revocation list: who is no longer a client", crl)));
     made.push(Made::secret("acl", "who may read and write what", acl()));
     for (level, port, what) in LEVELS {
         made.push(Made::open(format!("{level}.conf"), format!("Mosquitto, port {port}: {what}"), conf(level, port, what, wish)));
@@ -181,6 +184,13 @@ fn conf(level: &str, port: u16, what: &str, wish: &Wish<'_>) -> String {
             "# The certificate's common name is the user name, which the ACL goes by.".into(),
             "use_identity_as_username true".into(),
         ]);
+        if wish.crl.is_some() {
+            lines.push(
+                "# Read at the start and on SIGHUP. Without the file a reload lets everybody in; once it is too old, nobody."
+                    .into(),
+            );
+            lines.push(format!("crlfile {}", path(LIST)));
+        }
     }
     lines.join("\n") + "\n"
 }

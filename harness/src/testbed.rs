@@ -464,7 +464,7 @@ impl Testbed {
             plain_beside: header.broker.plain_too,
             server: server.as_deref().cloned(),
             client_ca: (security == Security::MutualTls).then(|| self.world.pki().device_ca_pem()),
-            crl: header.broker.crl.then(|| self.world.pki().crl(&Revoked::default(), wall_unix())).transpose()?,
+            crl: header.broker.crl.then(|| self.world.pki().crl(&Revoked::default(), wall_unix(), pki::CRL_VALID_S)).transpose()?,
             tls: header.broker.tls.into(),
             users,
             acl: match &header.broker.acl {

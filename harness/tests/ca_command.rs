@@ -90,6 +90,30 @@ fn it_issues_tells_and_comes_back_as_the_same() {
 }
 
 #[test]
+fn what_is_revoked_stays_revoked() {
+    use harness::ca::pki::{Pki, serial_in};
+    let home = tempfile::tempdir().unwrap();
+    let ca = Ca::start(home.path(), &["--dir", "kept"]);
+    let (_, body) = ca.enrol("of-my-own");
+    let certificate = body["certificate"]["content"].as_str().unwrap();
+    std::fs::write(home.path().join("d1.crt"), certificate).unwrap();
+    assert_eq!(ca.end(), Some(0));
+    assert_eq!(Ca::start(home.path(), &["--dir", "kept", "--revoke", "d1.crt"]).end(), Some(0));
+
+    let again = Ca::start(home.path(), &["--dir", "kept"]);
+    let trust = reqwest::Certificate::from_pem(again.text("ca_pem").as_bytes()).unwrap();
+    let url = format!("{}/crl.pem", again.text("url"));
+    let list = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap().block_on(async {
+        let _ = rustls::crypto::ring::default_provider().install_default();
+        let client = reqwest::Client::builder().no_proxy().tls_certs_only([trust]).build().unwrap();
+        client.get(url).send().await.unwrap().text().await.unwrap()
+    });
+    let pki = Pki::kept(&home.path().join("kept"), harness::ca::wall_clock()).unwrap();
+    let revoked = pki.revoked_in(&list).unwrap();
+    assert!(revoked.count() == 1 && revoked.contains(&serial_in(certificate).unwrap()));
+}
+
+#[test]
 fn it_lies_when_it_is_told_to() {
     let home = tempfile::tempdir().unwrap();
     let ca = Ca::start(home.path(), &["--misbehave", "{refuse: {status: 503, times: 1}}", "--lifetime", "2h"]);
@@ -101,12 +125,14 @@ fn it_lies_when_it_is_told_to() {
 fn wrong_input_is_told_before_anything_is_served() {
     let home = tempfile::tempdir().unwrap();
     std::fs::write(home.path().join("tokens"), "good\nnot good\n").unwrap();
-    let cases: [(&[&str], i32, &str); 5] = [
+    let cases: [(&[&str], i32, &str); 7] = [
         (&["--misbehave", "explode"], 2, "explode"),
         (&["--lifetime", "0s"], 2, "at least a second"),
         (&["--token-file", "tokens"], 2, "token 2 is not"),
         (&["--token-file", "nowhere"], 2, "could not read nowhere"),
         (&["--name", "no name"], 3, "no name"),
+        (&["--revoke", "tokens"], 2, "--dir"),
+        (&["--dir", "kept", "--revoke", "tokens"], 3, "it holds no certificate"),
     ];
     for (arguments, code, word) in cases {
         let mut command = Command::new(env!("CARGO_BIN_EXE_harness"));

@@ -2,6 +2,7 @@
 #![cfg(unix)]
 #![allow(clippy::unwrap_used, reason = "a test ends where it is surprised")]
 
+use harness::ca::pki::{Pki, serial_in};
 use serde_json::Value;
 use std::net::{TcpListener, TcpStream};
 use std::os::unix::fs::PermissionsExt;
@@ -156,5 +157,33 @@ fn wrong_input_is_refused() {
         assert_eq!(output.status.code(), Some(2), "{arguments:?}: {said}");
         assert!(said.contains(word) && !home.path().join("certs/server.crt").exists(), "{arguments:?}: {said}");
         let _ = std::fs::remove_dir_all(home.path().join("certs"));
+    }
+}
+
+#[test]
+fn a_list_is_made_when_asked_for_and_kept_up() {
+    let home = tempfile::tempdir().unwrap();
+    assert!(certs(home.path(), &["--out", "plain", "--client", "door"]).status.success());
+    assert!(!home.path().join("plain/revoked.crl").exists());
+    let refused = certs(home.path(), &["--out", "plain", "--revoke", "door"]);
+    assert!(
+        refused.status.code() == Some(2) && String::from_utf8_lossy(&refused.stderr).contains("make it with --crl"),
+        "{refused:?}"
+    );
+
+    assert!(certs(home.path(), &["--out", "c", "--crl", "--client", "door", "--client", "window"]).status.success());
+    let read = |name: &str| std::fs::read_to_string(home.path().join("c").join(name)).unwrap();
+    assert!(read("mutual-tls.conf").lines().any(|l| l.starts_with("crlfile ") && l.ends_with("/c/revoked.crl")));
+    assert!(!read("server-tls.conf").contains("crlfile"));
+    for (name, count) in [("door", 1), ("window", 2), ("door", 2)] {
+        assert!(certs(home.path(), &["--out", "c", "--revoke", name]).status.success());
+        let pki = Pki::kept(&home.path().join("c"), harness::ca::wall_clock()).unwrap();
+        let revoked = pki.revoked_in(&read("revoked.crl")).unwrap();
+        assert!(revoked.count() == count && revoked.contains(&serial_in(&read(&format!("{name}.crt"))).unwrap()));
+        assert!(!revoked.contains(&serial_in(&read("operator.crt")).unwrap()));
+    }
+    for (wrong, word) in [("nobody", "nobody.crt"), ("../door", "a client's name")] {
+        let refused = certs(home.path(), &["--out", "c", "--revoke", wrong]);
+        assert!(refused.status.code() == Some(2) && String::from_utf8_lossy(&refused.stderr).contains(word), "{refused:?}");
     }
 }

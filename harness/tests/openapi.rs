@@ -124,6 +124,9 @@ async fn the_ca_answers_as_its_document_says() {
         (&nobody, "GET", "/ca.crt", json, token(), "", 200),
         (&nobody, "POST", "/ca.crt", json, token(), "", 405),
         (&nobody, "GET", "/ca.crt", json, token(), &too_long, 413),
+        (&nobody, "GET", "/crl.pem", json, token(), "", 200),
+        (&nobody, "POST", "/crl.pem", json, token(), "", 405),
+        (&nobody, "GET", "/crl.pem", json, token(), &too_long, 413),
     ];
     for (client, method, path, kind, token, body, status) in cases {
         let url = format!("https://localhost:{}{path}", ca.address().port());
@@ -137,6 +140,7 @@ async fn the_ca_answers_as_its_document_says() {
     }
     // Only a body that breaks off, does not come, or a broken machine gets these.
     document.seen.insert(("GET".into(), "/ca.crt".into(), 400));
+    document.seen.insert(("GET".into(), "/crl.pem".into(), 400));
     document.is_seen(&[408, 500]);
 }
 

@@ -4,7 +4,7 @@ use super::Today;
 use super::csr::{Csr, DeviceKey, sha256};
 use super::enrolment::Enrolment;
 use super::misbehaviour::{Lie, Lies};
-use super::pki::{DAY_S, Draft, Pki, PkiError, Revoked, Role, ServerSpec, Signed, date};
+use super::pki::{CRL_VALID_S, DAY_S, Draft, Pki, PkiError, Revoked, Role, ServerSpec, Signed, date};
 use super::token::{Spent, TokenSpec, Tokens};
 use crate::event::CaRequest;
 use device_core::secret::Secret;
@@ -274,17 +274,12 @@ impl FakeCa {
         serials.iter().filter(|serial| self.revoked.add(serial, today.wall)).count()
     }
 
-    /// Revokes the certificate with this serial number, whoever issued it; whether it was good until now.
-    pub fn revoke_serial(&mut self, serial: &[u8], today: Today) -> bool {
-        self.revoked.add(serial, today.wall)
-    }
-
     /// The revocation list, PEM. It is dated by the wall clock, since real brokers judge by it.
     ///
     /// # Errors
     /// When it cannot be signed.
     pub fn crl(&self, today: Today) -> Result<String, PkiError> {
-        self.pki.crl(&self.revoked, today.wall)
+        self.pki.crl(&self.revoked, today.wall, CRL_VALID_S)
     }
 
     /// As whom the listener is to present itself, and the lies that had part in that.

@@ -3,7 +3,7 @@
 mod crl;
 mod keep;
 
-pub use crl::{CRL_VALID_S, REVOKED_MAX, Revoked};
+pub use crl::{CRL_VALID_S, LIST, REVOKED_MAX, Revoked, serial_in};
 pub use keep::{FILE as KEPT_FILE, KeepError};
 
 use device_core::secret::Secret;

@@ -1,7 +1,7 @@
 //! `harness ca`: the fake CA on its own, for devices that are not ours.
 
 use super::{complain, run, up};
-use crate::ca::pki::{DAY_S, Pki};
+use crate::ca::pki::{CRL_VALID_S, DAY_S, Pki, Revoked, serial_in};
 use crate::ca::{CaParts, CaServer, TokenSpec, misbehaviour::Lie, wall_clock};
 use crate::event::{Event, What};
 use crate::files::{self, Existing, Readers};
@@ -22,14 +22,16 @@ const TOKENS_MAX: usize = 10_000;
 #[derive(Debug, clap::Args)]
 #[command(after_help = "\
 A device enrols with POST /sign-csr: `Authorization: Bearer TOKEN`, {\"device_id\": …, \"csr\": PEM}. It renews with POST /renew over
-mutual TLS. GET /ca.crt is the root. harness/openapi/ca.yaml describes all of it.
+mutual TLS. GET /ca.crt is the root, GET /crl.pem the revocation list (good for 30 days). harness/openapi/ca.yaml describes all of it.
 
     harness ca --dir my-ca --out . --name 192.168.1.10 --listen 192.168.1.10:8443
+    harness ca --dir my-ca --revoke device_0070.crt           that certificate is on the list from now on, and cannot be renewed
     harness ca --misbehave expired                            every certificate has expired
     harness ca --misbehave '{refuse: {status: 503, times: 2}}'   as in a scenario's `ca: misbehave:`
 
 Tokens of your own are read from a file or from $HARNESS_CA_TOKENS (separated by blanks), so that no list of processes shows them.
-Each is good for one device. What was spent or issued is not kept over a restart; with --dir, the authority is.
+Each is good for one device. What was spent or issued is not kept over a restart; with --dir, the authority and its revocation list
+are.
 
 Exit codes: 0 ended by Ctrl-C, 2 wrong input, 3 it could not serve.")]
 pub(super) struct Ca {
@@ -57,6 +59,9 @@ pub(super) struct Ca {
     /// Keeps the authority in this folder, and takes it up again: devices trust it over restarts. Only its owner can read it.
     #[arg(long, value_name = "FOLDER")]
     dir: Option<PathBuf>,
+    /// Revokes the certificate in this PEM file; may be given several times. The list is kept in the folder.
+    #[arg(long, value_name = "FILE", requires = "dir")]
+    revoke: Vec<PathBuf>,
     /// One JSON object a line on standard output, for machines: `{"listening": …}` first, then a request each.
     #[arg(long)]
     json: bool,
@@ -113,11 +118,27 @@ impl Ca {
         names
     }
 
+    /// What is kept of revoked certificates, and what was asked to be.
+    fn revoked(&self, pki: &Pki) -> Result<Revoked, Box<dyn Error>> {
+        let Some(folder) = &self.dir else { return Ok(Revoked::default()) };
+        let mut revoked = pki.kept_list(folder)?;
+        for path in &self.revoke {
+            let text = std::fs::read_to_string(path).map_err(|e| format!("could not read {}: {e}", path.display()))?;
+            let serial = serial_in(&text).map_err(|why| format!("could not revoke {}: {why}", path.display()))?;
+            revoked.add(&serial, wall_clock());
+        }
+        if !self.revoke.is_empty() {
+            pki.keep_list(folder, &revoked, wall_clock(), CRL_VALID_S)?;
+        }
+        Ok(revoked)
+    }
+
     async fn serve(&self, lies: Vec<Lie>, tokens: &[Secret]) -> Result<(), Box<dyn Error>> {
         let pki = Arc::new(match &self.dir {
             Some(folder) => Pki::kept(folder, wall_clock())?,
             None => Pki::new(wall_clock())?,
         });
+        let revoked = self.revoked(&pki)?;
         let root = match &self.out {
             Some(folder) => {
                 let path = folder.join("ca.crt");
@@ -138,6 +159,7 @@ impl Ca {
             ..CaParts::new(pki.clone(), tape, Arc::new(wall_clock))
         };
         let ca = CaServer::start(parts).await?;
+        ca.take_up(revoked);
         ca.misbehave(lies)?;
         for token in tokens {
             ca.accept_token(token, TokenSpec::default());

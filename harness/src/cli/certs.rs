@@ -1,7 +1,7 @@
 //! `harness certs`: certificates, passwords and a Mosquitto configuration for each security level, in a folder.
 
 use super::complain;
-use crate::ca::pki::{KEPT_FILE, KeepError, Pki};
+use crate::ca::pki::{KEPT_FILE, KeepError, LIST, Pki, serial_in};
 use crate::ca::wall_clock;
 use crate::certs::{self, LEVELS, Made, OPERATOR, Wish};
 use crate::files::{self, Existing, Readers};
@@ -17,6 +17,8 @@ const CLIENTS_MAX: usize = 1000;
     harness certs --out certs                                     for a broker on this machine and one client, device_0070
     harness certs --out certs --name broker.lan --name 192.168.1.10 --client door --client window
     harness certs --out certs --clients-only --client garage      one more client, of the same authority
+    harness certs --out certs --crl                               with a revocation list, which mutual-tls.conf names
+    harness certs --out certs --revoke garage                     garage.crt is on the list from now on: kill -HUP the broker
 
 The authority is kept in authority.pem: whoever has that file can make certificates that your devices trust. Keys and passwords are in
 files that only their owner can read, in a folder that only its owner can enter. Nothing that is there is replaced without --force, the
@@ -39,6 +41,12 @@ pub(super) struct Certs {
     /// Makes only the clients' files, by the authority that is in the folder.
     #[arg(long)]
     clients_only: bool,
+    /// Makes a revocation list, too, as good as the certificates: revoked.crl.
+    #[arg(long)]
+    crl: bool,
+    /// Puts this client's certificate on the revocation list that is in the folder, and makes nothing else; may be given several times.
+    #[arg(long, value_name = "NAME", conflicts_with_all = ["clients_only", "crl", "force"])]
+    revoke: Vec<String>,
     /// Replaces files that are there; the authority stays.
     #[arg(long)]
     force: bool,
@@ -65,6 +73,9 @@ impl Certs {
         let wrong = |why: String| (why, exit::WRONG_INPUT);
         let broken = |why: String| (why, exit::INCONCLUSIVE);
         self.check_names().map_err(wrong)?;
+        if !self.revoke.is_empty() {
+            return self.revoke().map_err(wrong);
+        }
         if self.clients_only && !self.out.join(KEPT_FILE).is_file() {
             return Err(wrong(format!("there is no authority in {}; make one without --clients-only", self.out.display())));
         }
@@ -73,7 +84,9 @@ impl Certs {
             _ => broken(error.to_string()),
         })?;
         let folder = self.out.canonicalize().map_err(|e| broken(format!("could not find {}: {e}", self.out.display())))?;
+        let list = || pki.kept_list(&folder).and_then(|revoked| Ok(pki.crl(&revoked, wall_clock(), self.lifetime)?));
         let wish = Wish {
+            crl: self.crl.then(list).transpose().map_err(|e| wrong(e.to_string()))?,
             names: &self.name,
             clients: &self.client,
             lifetime_s: self.lifetime,
@@ -110,6 +123,28 @@ impl Certs {
         Ok(if self.json { self.as_json(&made) } else { self.in_words(&made) })
     }
 
+    /// Adds to the list that is there.
+    fn revoke(&self) -> Result<String, String> {
+        for needed in [KEPT_FILE, LIST] {
+            if !self.out.join(needed).is_file() {
+                return Err(format!("there is no {needed} in {}; make it with --crl", self.out.display()));
+            }
+        }
+        let pki = Pki::kept(&self.out, wall_clock()).map_err(|e| e.to_string())?;
+        let mut revoked = pki.kept_list(&self.out).map_err(|e| e.to_string())?;
+        for name in &self.revoke {
+            let path = self.out.join(format!("{name}.crt"));
+            let text = std::fs::read_to_string(&path).map_err(|e| format!("could not read {}: {e}", path.display()))?;
+            revoked.add(&serial_in(&text).map_err(|why| format!("could not revoke {}: {why}", path.display()))?, wall_clock());
+        }
+        pki.keep_list(&self.out, &revoked, wall_clock(), self.lifetime).map_err(|e| e.to_string())?;
+        Ok(if self.json {
+            serde_json::json!({"version": 1, "revoked": self.revoke, "list": revoked.count()}).to_string()
+        } else {
+            format!("{} on the list; a running Mosquitto reads it again on SIGHUP.", revoked.count())
+        })
+    }
+
     /// A client that is added later is added to the broker's passwords too, in place of an older line of the same name.
     fn add_passwords(&self, lines: &str) -> Result<(), String> {
         let path = self.out.join("passwords");
@@ -130,7 +165,7 @@ impl Certs {
                 && !name.starts_with('.')
                 && name.bytes().all(|b| b.is_ascii_alphanumeric() || b"-_.".contains(&b))
         };
-        if let Some(name) = self.client.iter().find(|name| !fits(name)) {
+        if let Some(name) = self.client.iter().chain(&self.revoke).find(|name| !fits(name)) {
             return Err(format!("--client {name}: a client's name is 1 to 64 of A-Z a-z 0-9 _ - . and does not begin with a dot"));
         }
         let taken = ["server", "ca", "clients-ca", "authority", OPERATOR];

@@ -32,7 +32,7 @@ pub enum KeepError {
         path: PathBuf,
     },
     /// It is not what this program wrote.
-    #[error("{} is not an authority as this program keeps it: {why}; move it away, and a new one is made", path.display())]
+    #[error("{} is not what this program keeps there: {why}; move it away, and a new one is made", path.display())]
     Wrong {
         /// Which.
         path: PathBuf,
@@ -70,7 +70,7 @@ impl Pki {
             }
         }
         check_private(&path)?;
-        let text = read(&path).map_err(cannot(&path))?;
+        let text = read(&path, FILE_MAX).map_err(cannot(&path))?;
         Pki::from_pem(&text).map_err(|why| KeepError::Wrong { path, why })
     }
 
@@ -137,9 +137,10 @@ fn pem(der: &CertificateDer<'_>) -> String {
     pem + "-----END CERTIFICATE-----\n"
 }
 
-fn read(path: &Path) -> io::Result<String> {
+/// Reads a file up to a limit in bytes.
+pub(super) fn read(path: &Path, bytes_max: u64) -> io::Result<String> {
     let mut text = String::new();
-    io::Read::read_to_string(&mut io::Read::take(std::fs::File::open(path)?, FILE_MAX), &mut text)?;
+    io::Read::read_to_string(&mut io::Read::take(std::fs::File::open(path)?, bytes_max), &mut text)?;
     Ok(text)
 }
 
