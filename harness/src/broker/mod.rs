@@ -14,6 +14,7 @@ pub mod process;
 mod rival;
 pub mod scripted;
 pub mod tap;
+mod words;
 
 pub(crate) use conf::password_line;
 pub use conf::{Acl, BrokerSpec, Storage, User};
@@ -22,6 +23,7 @@ pub use log::{Forward, Lines, Log};
 pub use mosquitto::{Mosquitto, READY_WITHIN};
 pub use rival::Rival;
 pub use tap::{Login, Tap, Tls};
+pub use words::LogEvent;
 
 use async_trait::async_trait;
 use std::fmt;

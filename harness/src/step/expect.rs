@@ -2,6 +2,7 @@
 
 use super::packet::PacketSeen;
 use super::{Progress, Watch};
+use crate::broker::LogEvent;
 use crate::event::{CaRequest, Event, Exchange, MqttMessage, Power, Source, What};
 use crate::pattern::{Pattern, TopicFilter};
 use crate::scenario::value::{ReportName, StateName, Text};
@@ -53,10 +54,12 @@ pub struct DeviceSays {
     pub pattern: Option<Pattern>,
 }
 
-/// A line, by text or by pattern; all that is given must hold.
+/// A line, by what it means, by text or by pattern; all that is given must hold.
 #[derive(Clone, Debug, Default, Deserialize, JsonSchema)]
 #[serde(rename_all = "kebab-case", deny_unknown_fields, default)]
 pub struct Said {
+    /// What the line means. It holds for every version of Mosquitto, whatever its words.
+    pub event: Option<LogEvent>,
     /// A text in the line.
     pub text: Option<String>,
     /// A pattern that the line must meet.
@@ -323,7 +326,9 @@ impl Expectation {
             (Expectation::Mqtt(wish), What::Message(message)) => wish.meets(message),
             (Expectation::Ca(wish), What::Request(request)) => wish.meets(request),
             (Expectation::Broker(wish), what) => line(what).is_some_and(|line| {
-                has(wish.text.as_ref(), |text| line.contains(text.as_str())) && has(wish.pattern.as_ref(), |p| p.matches(line))
+                has(wish.event.as_ref(), |event| event.is_said_by(line))
+                    && has(wish.text.as_ref(), |text| line.contains(text.as_str()))
+                    && has(wish.pattern.as_ref(), |p| p.matches(line))
             }),
             (Expectation::Packet(wish), What::Packet(packet)) => wish.meets(packet),
             (Expectation::Link(wish), what) => wish.meets(what),
@@ -372,7 +377,9 @@ impl Expectation {
                     None => Ok(()),
                 }
             }
-            Expectation::Broker(wish) if wish.text.is_none() && wish.pattern.is_none() => empty("broker line", "text, pattern"),
+            Expectation::Broker(wish) if wish.event.is_none() && wish.text.is_none() && wish.pattern.is_none() => {
+                empty("broker line", "event, text, pattern")
+            }
             _ => Ok(()),
         }
     }
@@ -509,7 +516,10 @@ impl fmt::Display for Expectation {
             }
             Expectation::Broker(wish) => {
                 f.write_str("broker log")?;
-                Parts(f).say("text", shown(&quoted(wish.text.as_ref())))?.say("pattern", shown(&wish.pattern))?;
+                Parts(f)
+                    .say("event", shown(&wish.event))?
+                    .say("text", shown(&quoted(wish.text.as_ref())))?
+                    .say("pattern", shown(&wish.pattern))?;
             }
             Expectation::Packet(wish) => write!(f, "{wish}")?,
             Expectation::Link(wish) => wish.describe(f)?,
