@@ -7,7 +7,7 @@
 use device_core::config::{Security, TlsVersions};
 use device_core::secret::Secret;
 use harness::broker::{Acl, Backend, Broker, BrokerSpec, Choice, Lines, Login, Started, Storage, Tap, Tls, User};
-use harness::ca::pki::{Identity, Pki, ServerSpec};
+use harness::ca::pki::{CRL_VALID_S, Identity, Pki, Revoked, ServerSpec, serial_in};
 use harness::child;
 use harness::event::{Event, MqttMessage, Source, What};
 use harness::trace::redact::Redactor;
@@ -55,9 +55,14 @@ fn main() -> ExitCode {
         two_brokers_do_not_meet,
         the_tap_comes_back_after_a_kill,
         a_bad_file_is_said_in_the_brokers_own_words,
+        both_ports_serve_and_the_plain_one_is_closed_by_a_restart,
+        who_is_revoked_is_refused_once_the_list_is_read,
+        a_user_who_is_gone_is_thrown_out,
+        another_server_certificate_is_shown,
         dropped_nothing_is_left,
         killed_the_harness_leaves_nothing,
     ];
+    let of_processes = scenes![trap_an_authority_is_not_read_again, trap_without_its_list_everybody_is_let_in,];
     let of_containers = scenes![
         what_a_dead_harness_left_is_removed_by_the_next,
         an_image_that_is_not_there_is_not_pulled,
@@ -71,7 +76,7 @@ fn main() -> ExitCode {
         if let Some(why) = &absent {
             eprintln!("{choice}: {why}");
         }
-        let more = if choice == Choice::Container(None) { &of_containers[..] } else { &[] };
+        let more = if choice == Choice::Container(None) { &of_containers[..] } else { &of_processes[..] };
         for &(name, scene) in scenes.iter().chain(more) {
             let choice = choice.clone();
             let trial = Trial::test(format!("{choice}::{name}"), move || {
@@ -399,6 +404,124 @@ async fn a_bad_file_is_said_in_the_brokers_own_words(choice: Choice) {
     let lacking = BrokerSpec { security: Security::MutualTls, ..BrokerSpec::server_tls(world.server) };
     let error = choice.start(lacking).await.unwrap_err().to_string();
     assert!(error.contains("mutual TLS needs the authority"), "{error}");
+}
+
+async fn both_ports_serve_and_the_plain_one_is_closed_by_a_restart(choice: Choice) {
+    let world = World::new();
+    let both = BrokerSpec { plain_beside: true, acl: Acl::Open, storage: Storage::OnStop, ..world.mutual() };
+    let mut broker = start(&choice, both.clone()).await;
+    let plain = broker.plain_endpoint().unwrap().clone();
+    let (tape, _events) = Tape::new(Redactor::default());
+    let filters = ["probe".to_owned()];
+    let by_plain = || Tap::connect(&plain, Login::default(), &filters, &tape);
+    assert!(by_plain().await.is_ok());
+    assert!(enters(&*broker, world.login(Some(&world.operator))).await);
+    assert!(!enters(&*broker, world.login(None)).await, "anonymous clients came in by the port with TLS");
+    let alone = BrokerSpec { plain_beside: false, ..both };
+    let error = broker.reload(alone.clone()).await.unwrap_err().to_string();
+    assert!(error.contains("does not read again its listeners"), "{error}");
+    broker.restart(alone).await.unwrap();
+    assert!(broker.plain_endpoint().is_none() && by_plain().await.is_err());
+    assert!(enters(&*broker, world.login(Some(&world.operator))).await);
+}
+
+fn revoked(identity: &Identity) -> Revoked {
+    let mut revoked = Revoked::default();
+    revoked.add(&serial_in(&identity.chain_pem).unwrap(), harness::ca::wall_clock());
+    revoked
+}
+
+impl World {
+    fn with_list(&self, revoked: &Revoked) -> BrokerSpec {
+        let crl = self.pki.crl(revoked, harness::ca::wall_clock(), CRL_VALID_S).unwrap();
+        BrokerSpec { crl: Some(crl), ..self.mutual() }
+    }
+}
+
+async fn who_is_revoked_is_refused_once_the_list_is_read(choice: Choice) {
+    let world = World::new();
+    let (good, bad) = (world.login(Some(&world.operator)), world.pki.client("esp-1").unwrap());
+    let mut broker = start(&choice, world.with_list(&Revoked::default())).await;
+    assert!(enters(&*broker, world.login(Some(&bad))).await);
+    broker.reload(world.with_list(&revoked(&bad))).await.unwrap();
+    assert!(!enters(&*broker, world.login(Some(&bad))).await && enters(&*broker, good.clone()).await);
+    broker.reload(world.with_list(&Revoked::default())).await.unwrap();
+    assert!(enters(&*broker, world.login(Some(&bad))).await, "it is good again");
+    let error = broker.reload(BrokerSpec { crl: Some("no list".into()), ..world.mutual() }).await.unwrap_err().to_string();
+    assert!(error.contains("Unable to load certificate revocation file") && error.contains("may let everybody in"), "{error}");
+    // A list that is too old: nobody is let in.
+    let old = world.pki.crl(&Revoked::default(), harness::ca::wall_clock() - 2 * CRL_VALID_S, CRL_VALID_S).unwrap();
+    broker.restart(BrokerSpec { crl: Some(old), ..world.mutual() }).await.unwrap();
+    assert!(!enters(&*broker, good).await);
+}
+
+async fn a_user_who_is_gone_is_thrown_out(choice: Choice) {
+    let user = |name: &str| User { name: name.into(), password: Secret::new("pw") };
+    let spec = BrokerSpec { users: vec![user("alice"), user("bob")], ..BrokerSpec::plain() };
+    let mut broker = start(&choice, spec.clone()).await;
+    let (alice, _heard) = tap(&*broker, with_password("alice", "pw", None)).await;
+    let (bob, _heard) = tap(&*broker, with_password("bob", "pw", None)).await;
+    broker.reload(BrokerSpec { users: vec![user("bob")], ..spec }).await.unwrap();
+    let thrown_out = Instant::now();
+    while alice.ready(Duration::ZERO).await.is_ok() {
+        assert!(thrown_out.elapsed() < PATIENCE, "alice is still there");
+        tokio::time::sleep(Duration::from_millis(1)).await;
+    }
+    assert!(bob.ready(Duration::ZERO).await.is_ok());
+    assert!(!enters(&*broker, with_password("alice", "pw", None)).await);
+}
+
+async fn another_server_certificate_is_shown(choice: Choice) {
+    let (world, other) = (World::new(), World::new());
+    let mut broker = start(&choice, BrokerSpec::server_tls(world.server.clone())).await;
+    broker.reload(BrokerSpec::server_tls(other.server.clone())).await.unwrap();
+    assert!(!enters(&*broker, world.login(None)).await && enters(&*broker, other.login(None)).await);
+    let unfit = Identity { key_pem: world.server.key_pem.clone(), ..other.server.clone() };
+    let error = broker.reload(BrokerSpec::server_tls(unfit)).await.unwrap_err().to_string();
+    assert!(error.contains("could not read its files again"), "{error}");
+}
+
+// ---- what a running Mosquitto does with what nobody guards
+
+/// Has the broker with these files read them again, as a person would, and waits until it has.
+async fn hang_up(broker: &dyn Broker, folder: &str) {
+    let mut log = broker.log().lines();
+    let found = Command::new("pgrep").args(["-f", &format!("{folder}/mosquitto.conf")]).output().unwrap();
+    let pid = String::from_utf8(found.stdout).unwrap().trim().to_owned();
+    assert!(Command::new("kill").args(["-HUP", &pid]).status().unwrap().success());
+    let read = async { while !log.recv().await.unwrap().contains("Reloading config.") {} };
+    tokio::time::timeout(PATIENCE, read).await.expect("the broker does not reload");
+}
+
+async fn trap_an_authority_is_not_read_again(choice: Choice) {
+    let (world, other) = (World::new(), World::new());
+    let mut broker = start(&choice, world.mutual()).await;
+    let stranger = Login { user: None, tls: Some(Tls::trusting(world.pki.root_pem(), Some(&other.operator)).unwrap()) };
+    let folder = left_of(&choice, broker.endpoint().address.port()).remove(0);
+    let both = world.pki.device_ca_pem() + &other.pki.device_ca_pem();
+    std::fs::write(format!("{folder}/clients.crt"), &both).unwrap();
+    hang_up(&*broker, &folder).await;
+    assert!(!enters(&*broker, stranger.clone()).await, "it does read its authorities again: the guard can go");
+    // So it is refused here, and done by a restart.
+    let spec = BrokerSpec { client_ca: Some(both), ..world.mutual() };
+    let error = broker.reload(spec.clone()).await.unwrap_err().to_string();
+    assert!(error.contains("does not read again the authority") && error.contains("restart it"), "{error}");
+    broker.restart(spec).await.unwrap();
+    assert!(enters(&*broker, stranger).await);
+}
+
+async fn trap_without_its_list_everybody_is_let_in(choice: Choice) {
+    let world = World::new();
+    let bad = world.pki.client("esp-1").unwrap();
+    let mut broker = start(&choice, world.with_list(&revoked(&bad))).await;
+    assert!(!enters(&*broker, world.login(Some(&bad))).await);
+    let folder = left_of(&choice, broker.endpoint().address.port()).remove(0);
+    std::fs::remove_file(format!("{folder}/clients.crl")).unwrap();
+    hang_up(&*broker, &folder).await;
+    assert!(enters(&*broker, world.login(Some(&bad))).await, "it refuses by the list it had: the guard can go");
+    assert!(!enters(&*broker, world.login(None)).await, "a certificate is still demanded");
+    broker.restart(world.with_list(&revoked(&bad))).await.unwrap();
+    assert!(!enters(&*broker, world.login(Some(&bad))).await);
 }
 
 async fn dropped_nothing_is_left(choice: Choice) {
