@@ -4,7 +4,7 @@ use crate::ca::Clock;
 use crate::event::{Source, What};
 use crate::trace::tape::Tape;
 use serde::Deserialize;
-use std::net::{Ipv4Addr, SocketAddr};
+use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 use tokio::net::UdpSocket;
@@ -83,7 +83,15 @@ impl TimeServer {
     /// # Errors
     /// When no port can be had.
     pub async fn start(tape: Tape, clock: Clock) -> std::io::Result<TimeServer> {
-        let socket = UdpSocket::bind((Ipv4Addr::LOCALHOST, 0)).await?;
+        TimeServer::start_at(Ipv4Addr::LOCALHOST.into(), tape, clock).await
+    }
+
+    /// The same at this address.
+    ///
+    /// # Errors
+    /// When it is not this machine's.
+    pub async fn start_at(listen: IpAddr, tape: Tape, clock: Clock) -> std::io::Result<TimeServer> {
+        let socket = UdpSocket::bind((listen, 0)).await?;
         let address = socket.local_addr()?;
         let telling = Arc::new(Mutex::new(Telling::default()));
         let serving = tokio::spawn(serve(socket, tape, clock, telling.clone()));

@@ -141,6 +141,9 @@ fn every_verdict_and_every_mistake_has_its_exit_code() {
         (&["replay", "scenarios/pass.yaml"], "harness-trace"),
         (&["replay", "nowhere"], "nowhere"),
         (&["up", "--misbehave", "nonsense"], "expired"),
+        (&["up", "--lan", "my-board"], "is not an address, such as"),
+        (&["up", "--lan", "0.0.0.0"], "boards cannot connect to it"),
+        (&["up", "--lan", "203.0.113.7"], "is no address of this machine"),
         (&["nonsense"], "--help"),
     ] {
         let (code, out, err) = end(&home, arguments);
@@ -239,7 +242,7 @@ fn a_broker_that_dies_is_the_testbeds_fault() {
 
 #[test]
 fn up_serves_until_it_is_told_to_end() {
-    for how in [Signal::INT, Signal::KILL] {
+    for how in [Signal::INT, Signal::TERM, Signal::KILL] {
         let home = home();
         let mut up = harness(&home, &["up", "--broker", "bundled"]).spawn().unwrap();
         let mut lines = BufReader::new(up.stdout.take().unwrap()).lines();
@@ -249,9 +252,48 @@ fn up_serves_until_it_is_told_to_end() {
         signal(up.id().try_into().unwrap(), how);
         // Read on, as a terminal does.
         lines.for_each(drop);
-        assert_eq!(ended(up), (how == Signal::INT).then_some(0), "{how:?}");
+        assert_eq!(ended(up), (how != Signal::KILL).then_some(0), "{how:?}");
         nothing_is_left(&home);
     }
+}
+
+/// Every address of 127.0.0.0/8 is a Linux machine's own: this one stands for that in the network.
+#[cfg(target_os = "linux")]
+#[test]
+fn up_serves_boards_on_the_address_that_it_is_told() {
+    const LAN: &str = "127.0.0.2";
+    let home = home();
+    let mut up = harness(&home, &["up", "--broker", "bundled", "--lan", LAN]).spawn().unwrap();
+    let mut lines = BufReader::new(up.stdout.take().unwrap()).lines();
+    let said: Vec<String> = lines.by_ref().map(Result::unwrap).take_while(|line| !line.starts_with("What happens")).collect();
+    assert!(said[0].starts_with("warning  whoever reaches 127.0.0.2"), "{said:?}");
+    assert!(
+        !said.iter().any(|line| line.contains("localhost") || line.contains("127.0.0.1:") && !line.contains(":8080")),
+        "{said:?}"
+    );
+    let after = |word: &str| said.iter().find_map(|line| Some(line.split_once(word)?.1.split(' ').next()?.to_owned())).unwrap();
+    let root = std::fs::read(after("its root: ")).unwrap();
+
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+    runtime.block_on(async {
+        let _ = rustls::crypto::ring::default_provider().install_default();
+        let trust = reqwest::Certificate::from_pem(&root).unwrap();
+        let client = reqwest::Client::builder().no_proxy().tls_certs_only([trust]).build().unwrap();
+        let answer = client.get(format!("{}/ca.crt", after("CA       "))).send().await.unwrap();
+        assert_eq!(answer.bytes().await.unwrap(), root);
+        // The broker's certificate is good for the address: the handshake goes on until a client certificate is missing.
+        let address = after("broker   ").replace("mqtts", "https");
+        let refused = format!("{:?}", client.get(address).send().await.unwrap_err());
+        assert!(
+            refused.contains("CertificateRequired") || refused.contains("ConnectionReset") || refused.contains("closed"),
+            "{refused}"
+        );
+        assert!(!refused.contains("NotValidForName") && !refused.contains("UnknownIssuer"), "{refused}");
+    });
+    signal(up.id().try_into().unwrap(), Signal::TERM);
+    lines.for_each(drop);
+    assert_eq!(ended(up), Some(0));
+    nothing_is_left(&home);
 }
 
 #[test]

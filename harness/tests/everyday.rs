@@ -26,6 +26,16 @@ fn doctor_finds_what_runs_and_what_does_not() {
     assert_eq!((well.status.code(), &told["ready"]), (Some(0), &Value::Bool(true)), "{told}");
     assert_eq!(check(&told, "loopback")["ok"], true);
 
+    // Whether it was built with containers or not: an engine that is not there is told, with what helps, and is not needed.
+    let container = check(&told, "broker container");
+    assert_eq!(container["needed"], false, "{container}");
+    let away = harness(home.path(), &["doctor", "--json"], &[("DOCKER_HOST", "unix:///nonexistent/docker.sock")]);
+    let told: Value = serde_json::from_slice(&away.stdout).unwrap();
+    let container = check(&told, "broker container");
+    assert_eq!((away.status.code(), &container["ok"]), (Some(0), &Value::Bool(false)), "{container}");
+    let help = container["help"].as_str().unwrap();
+    assert!(help.contains("--features container") || help.contains("DOCKER_HOST"), "{help}");
+
     let no_mosquitto = [("MOSQUITTO_BIN", "/nonexistent/mosquitto")];
     let asked = harness(home.path(), &["doctor", "--broker", "process"], &no_mosquitto);
     let said = String::from_utf8_lossy(&asked.stdout).into_owned();

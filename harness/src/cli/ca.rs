@@ -226,7 +226,7 @@ impl Ca {
 }
 
 /// A host as a URL has it.
-fn host(name: &str) -> String {
+pub(super) fn host(name: &str) -> String {
     if name.contains(':') { format!("[{name}]") } else { name.to_owned() }
 }
 

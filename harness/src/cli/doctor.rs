@@ -1,7 +1,7 @@
 //! `harness doctor`: whether `harness run` will work here, and what to do where it will not.
 
 use super::BrokerOption;
-use crate::broker::{BrokerSpec, Choice};
+use crate::broker::{BrokerError, BrokerSpec, Choice};
 use crate::ca::pki::Pki;
 use crate::ca::wall_clock;
 use crate::child::{self, PrivateDir};
@@ -123,7 +123,14 @@ impl Doctor {
             return vec![look(asked)];
         }
         let mut both = [Choice::Process, Choice::Bundled].map(|choice| look(&choice));
-        let any = both.iter().any(|check| check.ok);
+        let container = match "container".parse() {
+            Ok(choice) => look(&choice),
+            Err(left_out) => {
+                let left_out: BrokerError = left_out;
+                Check::new("broker container", Err((left_out.what, left_out.help)))
+            }
+        };
+        let any = both.iter().chain([&container]).any(|check| check.ok);
         for (check, choice) in both.iter_mut().zip([Choice::Process, Choice::Bundled]) {
             check.needed = *asked == choice || (*asked == Choice::Auto && !any);
             if let (Choice::Process, Some(help)) = (&choice, &mut check.help)
@@ -132,7 +139,7 @@ impl Doctor {
                 *help = install("mosquitto");
             }
         }
-        both.into()
+        both.into_iter().chain([container.optional()]).collect()
     }
 }
 

@@ -48,7 +48,15 @@ impl Link {
     /// # Errors
     /// When no port can be had.
     pub async fn start(name: &str, upstream: SocketAddr, tape: &Tape) -> io::Result<Link> {
-        let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).await?;
+        Link::start_at((Ipv4Addr::LOCALHOST, 0).into(), name, upstream, tape).await
+    }
+
+    /// The same at this address; port 0 is any free one.
+    ///
+    /// # Errors
+    /// When the address is not this machine's, or the port is taken.
+    pub async fn start_at(listen: SocketAddr, name: &str, upstream: SocketAddr, tape: &Tape) -> io::Result<Link> {
+        let listener = TcpListener::bind(listen).await?;
         let address = listener.local_addr()?;
         let upstream = RwLock::new(Some(upstream));
         let shared = Arc::new(Shared { name: name.to_owned(), upstream, tape: tape.clone(), count: AtomicU32::new(0) });
