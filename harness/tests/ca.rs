@@ -130,7 +130,7 @@ fn requests_of_openssl_are_taken_or_refused_and_their_wishes_are_not_copied() {
         // keyUsage, extendedKeyUsage, basicConstraints, and the two key identifiers: nothing of the request.
         assert_eq!(leaf.extensions().len(), 5, "{name}");
     }
-    assert_eq!(seen, 20);
+    assert_eq!(seen, 21);
 }
 
 #[test]

@@ -71,6 +71,23 @@ fn what_init_writes_is_right_and_runs() {
 }
 
 #[test]
+fn init_says_what_is_in_its_way() {
+    let other: &[(&str, &[u8], i32, &str)] = &[
+        (".gitignore", b"caf\xe9\n", 0, "3 lines"),
+        (".gitignore", b"\xff\xfe*\0", 3, "save it as UTF-8"),
+        ("scenarios", b"a file", 3, "no folder"),
+    ];
+    for (name, bytes, code, says) in other {
+        let home = tempfile::tempdir().unwrap();
+        std::fs::write(home.path().join(name), bytes).unwrap();
+        let made = harness(home.path(), &["init"], &[]);
+        let said = String::from_utf8_lossy(&[made.stdout, made.stderr].concat()).into_owned();
+        assert!(made.status.code() == Some(*code) && said.contains(says), "{name}: {said}");
+        assert!(std::fs::read(home.path().join(name)).unwrap().starts_with(bytes));
+    }
+}
+
+#[test]
 fn init_leaves_what_is_there() {
     let home = tempfile::tempdir().unwrap();
     std::fs::create_dir(home.path().join("scenarios")).unwrap();

@@ -9,7 +9,7 @@ use x509_parser::oid_registry::{
 };
 use x509_parser::prelude::FromDer;
 use x509_parser::public_key::PublicKey;
-use x509_parser::x509::SubjectPublicKeyInfo;
+use x509_parser::x509::{SubjectPublicKeyInfo, X509Version};
 
 /// The longest request that is read, bytes of PEM. One for RSA 4096 with a hundred names needs about 5 KiB.
 pub const CSR_MAX: usize = 32 * 1024;
@@ -41,7 +41,7 @@ pub enum BadCsr {
     #[error("the CSR's signature does not match its key")]
     BadSignature,
     /// Signed with SHA-1, MD5 or another algorithm that is not accepted.
-    #[error("the CSR's signature algorithm is not accepted: use SHA-256, SHA-384 or SHA-512")]
+    #[error("the CSR's signature algorithm is not accepted: use SHA-256 or SHA-384, with an RSA key also SHA-512")]
     WeakSignature,
     /// Not a key that is accepted.
     #[error("the CSR's key is not accepted: use P-256, P-384, or RSA of 2048 to 4096 bits")]
@@ -95,6 +95,10 @@ impl Csr {
     fn from_der(der: &[u8]) -> Result<Csr, BadCsr> {
         let (_, request) = X509CertificationRequest::from_der(der).map_err(|_| BadCsr::NotDer)?;
         let info = &request.certification_request_info;
+        // The one version there is (RFC 2986 §4.1).
+        if info.version != X509Version::V1 {
+            return Err(BadCsr::NotDer);
+        }
         let key = device_key(&info.subject_pki).ok_or(BadCsr::WeakKey)?;
         let oid = &request.signature_algorithm.algorithm;
         let (_, algorithm) = SIGNATURES.iter().find(|(accepted, _)| accepted == oid).ok_or(BadCsr::WeakSignature)?;

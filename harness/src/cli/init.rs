@@ -78,7 +78,10 @@ impl Init {
     fn write(&self, name: &str, text: &str) -> io::Result<&'static str> {
         let path = self.folder.join(name);
         if let Some(folder) = path.parent() {
-            std::fs::create_dir_all(folder)?;
+            std::fs::create_dir_all(folder).map_err(|error| match error.kind() {
+                ErrorKind::AlreadyExists => io::Error::other("what is there under its folder's name is no folder"),
+                _ => error,
+            })?;
         }
         match files::write(&path, text, Readers::All, Existing::Kept) {
             Ok(()) => Ok("written"),
@@ -90,8 +93,12 @@ impl Init {
 
 /// Adds the lines that are missing, and leaves those that are there; how many were added.
 fn ignore(path: &Path) -> io::Result<usize> {
-    let before = match std::fs::read_to_string(path) {
-        Ok(text) => text,
+    let before = match std::fs::read(path) {
+        // PowerShell's `>` writes UTF-16, which git does not read either. Single names may be of any bytes.
+        Ok(bytes) if bytes.starts_with(&[0xff, 0xfe]) || bytes.starts_with(&[0xfe, 0xff]) => {
+            return Err(io::Error::other("it is UTF-16 text, which git cannot read: save it as UTF-8"));
+        }
+        Ok(bytes) => String::from_utf8_lossy(&bytes).into_owned(),
         Err(error) if error.kind() == ErrorKind::NotFound => String::new(),
         Err(error) => return Err(error),
     };

@@ -7,7 +7,7 @@ use crate::child::PrivateDir;
 use crate::event::{Event, What};
 use crate::link::proxy::Link;
 use crate::scenario::{header, problem::Problem, typed, yaml};
-use crate::testbed::{SERVER_NAMES, TAP};
+use crate::testbed::{TAP, server_names};
 use crate::time_server::TimeServer;
 use crate::trace::{redact::Redactor, tape::Tape};
 use crate::world::{World, wall_unix};
@@ -82,7 +82,7 @@ impl Up {
         let place = self.lan.unwrap_or(Ipv4Addr::LOCALHOST.into());
         let mut parts = CaParts::new(world.pki().clone(), tape.clone(), clock.clone());
         parts.listen = (place, self.ca_port).into();
-        let mut names = SERVER_NAMES.map(String::from).to_vec();
+        let mut names = server_names();
         names.extend(self.lan.map(|address| address.to_string()).filter(|address| !names.contains(address)));
         parts.names.clone_from(&names);
         let ca = CaServer::start(parts).await?;
