@@ -142,3 +142,95 @@ async fn write_out<O: Write>(output: &mut O, unread: &mut VecDeque<u8>, deaf: &m
     // A UART has nothing to say here that would not show at the next write.
     let _ = output.flush().await;
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use alloc::rc::Rc;
+    use alloc::vec;
+    use core::cell::RefCell;
+    use core::convert::Infallible;
+    use core::future::pending;
+    use embassy_futures::block_on;
+    use embedded_io_async::ErrorType;
+
+    struct Text<'a>(&'a [u8]);
+
+    impl ErrorType for Text<'_> {
+        type Error = Infallible;
+    }
+
+    impl Read for Text<'_> {
+        async fn read(&mut self, bytes: &mut [u8]) -> Result<usize, Infallible> {
+            let n = bytes.len().min(self.0.len());
+            bytes[..n].copy_from_slice(&self.0[..n]);
+            self.0 = &self.0[n..];
+            Ok(n)
+        }
+    }
+
+    /// Takes so many bytes, and then no more.
+    #[derive(Clone)]
+    struct Reader(Rc<RefCell<(Vec<u8>, usize)>>);
+
+    impl ErrorType for Reader {
+        type Error = Infallible;
+    }
+
+    impl Write for Reader {
+        async fn write(&mut self, bytes: &[u8]) -> Result<usize, Infallible> {
+            let n = {
+                let (taken, room) = &mut *self.0.borrow_mut();
+                let n = bytes.len().min(*room);
+                *room -= n;
+                taken.extend(&bytes[..n]);
+                n
+            };
+            if n == 0 { pending().await } else { Ok(n) }
+        }
+
+        async fn flush(&mut self) -> Result<(), Infallible> {
+            Ok(())
+        }
+    }
+
+    fn reader(room: usize) -> Reader {
+        Reader(Rc::new(RefCell::new((Vec::new(), room))))
+    }
+
+    #[test]
+    fn lines_end_in_any_of_the_three_ways() {
+        let mut console = Console::new(Text(b"one\ntwo\r\n\rthree\rb\xffd\nhalf"), reader(0));
+        for line in ["one", "two", "three"] {
+            assert_eq!(block_on(console.hear()), Heard::Line(line.into()));
+        }
+        assert!(matches!(block_on(console.hear()), Heard::Unusable(_)));
+        assert_eq!(block_on(console.hear()), Heard::Closed);
+    }
+
+    #[test]
+    fn a_line_too_long_is_ignored_whole_and_the_next_one_is_heard() {
+        let mut text = vec![b'x'; 3 * LINE_MAX];
+        text.extend(b"\nnext\n");
+        let mut console = Console::new(Text(&text), reader(0));
+        assert!(matches!(block_on(console.hear()), Heard::Unusable(_)));
+        assert_eq!(block_on(console.hear()), Heard::Line("next".into()));
+    }
+
+    #[test]
+    fn lines_nobody_reads_are_counted_not_kept() {
+        let reader = reader(100);
+        let mut console = Console::new(Text(b""), reader.clone());
+        let line = "x".repeat(1023);
+        (0..100).for_each(|_| console.say(Instant(1), &line));
+        assert!(console.unread.len() <= UNREAD_LIMIT);
+        let lost = console.lost;
+        assert!(lost >= 90, "{lost}");
+        reader.0.borrow_mut().1 = usize::MAX;
+        block_on(console.flush());
+        console.say(Instant(2), "last");
+        let said = String::from_utf8(reader.0.borrow().0.clone()).unwrap();
+        assert!(said.ends_with(&format!("W (2) console: {lost} lines lost, since nobody read them\nlast\n")), "{said}");
+        assert_eq!(said.lines().count() as u64, 100 - lost + 2);
+    }
+}

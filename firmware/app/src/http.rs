@@ -407,3 +407,76 @@ fn reason(status: u16) -> &'static str {
         _ => "Status",
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn head(text: &str) -> Result<Head, u16> {
+        let mut headers = [httparse::EMPTY_HEADER; HEADERS_MAX];
+        let mut head = httparse::Request::new(&mut headers);
+        assert!(head.parse(text.as_bytes()).is_ok_and(|s| s.is_complete()), "{text}");
+        understand(&head).map_err(|end| match end {
+            End::Refused(status, _) => status,
+            End::Silent => 0,
+        })
+    }
+
+    #[test]
+    fn the_target_is_a_path_whatever_its_form() {
+        for (target, path) in [
+            ("/status", "/status"),
+            ("/status?x=/y#z", "/status"),
+            ("http://device/scan?x", "/scan"),
+            ("http://device", "/"),
+            ("*", "*"),
+            ("/a://b/c", "/a://b/c"),
+        ] {
+            let head = head(&format!("GET {target} HTTP/1.1\r\n\r\n")).unwrap_or_else(|status| panic!("{target}: {status}"));
+            assert_eq!(head.request.path, path, "{target}");
+        }
+    }
+
+    #[test]
+    fn a_body_whose_end_is_not_sure_is_refused() {
+        for (headers, length) in [
+            ("", Ok(0)),
+            ("content-length: 7\r\n", Ok(7)),
+            ("content-length: 7\r\nContent-Length: 7\r\n", Ok(7)),
+            ("content-length: 7\r\ncontent-length: 8\r\n", Err(400)),
+            ("content-length: +7\r\n", Err(400)),
+            ("content-length: 7, 7\r\n", Err(400)),
+            ("content-length: 99999999999999999999999\r\n", Err(400)),
+            ("transfer-encoding: gzip\r\n", Err(400)),
+        ] {
+            let read = head(&format!("POST /provision HTTP/1.1\r\n{headers}\r\n")).map(|head| match head.body {
+                Body::Bytes(n) => n,
+                Body::Chunks => u64::MAX,
+            });
+            assert_eq!(read, length, "{headers}");
+        }
+        let chunked = head("POST / HTTP/1.1\r\ntransfer-encoding: gzip, chunked\r\ncontent-length: 3\r\n\r\n");
+        assert!(chunked.is_ok_and(|head| matches!(head.body, Body::Chunks)));
+        assert_eq!(head("POST / HTTP/1.0\r\ntransfer-encoding: chunked\r\n\r\n").err(), Some(400));
+    }
+
+    #[test]
+    fn a_header_that_comes_twice_is_there_and_empty() {
+        let head = head("GET / HTTP/1.1\r\nauthorization: a\r\nAuthorization: b\r\ncontent-type: application/json\r\n\r\n");
+        let request = head.map(|head| head.request).unwrap_or_else(|status| panic!("{status}"));
+        assert_eq!(request.authorization.as_deref(), Some(""));
+        assert_eq!(request.content_type.as_deref(), Some("application/json"));
+    }
+
+    #[test]
+    fn connections_persist_as_the_version_says() {
+        for (text, persists) in [
+            ("GET / HTTP/1.1\r\n\r\n", true),
+            ("GET / HTTP/1.1\r\nconnection: x, Close\r\n\r\n", false),
+            ("GET / HTTP/1.0\r\n\r\n", false),
+            ("GET / HTTP/1.0\r\nconnection: keep-alive\r\n\r\n", true),
+        ] {
+            assert_eq!(head(text).map(|head| head.persists), Ok(persists), "{text}");
+        }
+    }
+}

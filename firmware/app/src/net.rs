@@ -203,3 +203,19 @@ pub(crate) fn stream_failure(e: &Error, what: &str) -> NetFailure {
     let Error::ConnectionReset = e;
     failure(NetFailureKind::Reset, format!("{what}: the connection was reset"))
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn hosts_come_apart() {
+        assert_eq!(host_and_port("time.test", 123), Some(("time.test", 123)));
+        assert_eq!(host_and_port("10.0.2.2:9", 123), Some(("10.0.2.2", 9)));
+        assert_eq!(host_and_port("::1", 123), Some(("::1", 123)));
+        assert_eq!(host_and_port("[::1]:9", 123), Some(("::1", 9)));
+        for wrong in ["", ":9", "a:b", "a:70000", "[::1", "[::1]9", "[]:9"] {
+            assert_eq!(host_and_port(wrong, 123), None, "{wrong}");
+        }
+    }
+}

@@ -158,3 +158,83 @@ fn length(headers: &[httparse::Header<'_>]) -> Result<Length, &'static str> {
     }
     Ok(length)
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use alloc::format;
+    use embassy_futures::block_on;
+
+    /// Hands out what is left, a few bytes at a time.
+    struct Slow<'a>(&'a [u8], usize);
+
+    impl embedded_io_async::ErrorType for Slow<'_> {
+        type Error = core::convert::Infallible;
+    }
+
+    impl Read for Slow<'_> {
+        async fn read(&mut self, bytes: &mut [u8]) -> Result<usize, Self::Error> {
+            let n = bytes.len().min(self.1).min(self.0.len());
+            let (now, later) = self.0.split_at(n);
+            bytes[..n].copy_from_slice(now);
+            self.0 = later;
+            Ok(n)
+        }
+    }
+
+    fn answer(text: &str) -> Result<(u16, String), &'static str> {
+        let by = |step| match block_on(read(&mut Slow(text.as_bytes(), step), 16)) {
+            Ok((status, body)) => Ok((status, String::from_utf8(body).unwrap())),
+            Err(Unreadable::Ended) => Err("ended"),
+            Err(Unreadable::TooLarge) => Err("too large"),
+            Err(Unreadable::NotHttp(_)) => Err("not http"),
+        };
+        let whole = by(usize::MAX);
+        assert_eq!((by(1), by(7)), (whole.clone(), whole.clone()), "{text}: in pieces");
+        whole
+    }
+
+    #[test]
+    fn bodies_end_in_any_of_the_three_ways() {
+        for (text, expected) in [
+            ("HTTP/1.1 200 OK\r\nContent-Length: 5\r\n\r\nhellothere", Ok((200, "hello".to_string()))),
+            ("HTTP/1.1 503 \r\ncontent-length: 0\r\n\r\n", Ok((503, String::new()))),
+            ("HTTP/1.1 204 x\r\n\r\n", Ok((204, String::new()))),
+            ("HTTP/1.0 200 OK\r\n\r\nuntil the end", Ok((200, "until the end".to_string()))),
+            ("HTTP/1.1 100 Continue\r\n\r\nHTTP/1.1 200 OK\r\ncontent-length: 2\r\n\r\nok", Ok((200, "ok".to_string()))),
+            (
+                "HTTP/1.1 200 OK\r\ntransfer-encoding: chunked\r\n\r\n3;x=y\r\nhel\r\n2\r\nlo\r\n0\r\n\r\n",
+                Ok((200, "hello".to_string())),
+            ),
+            ("HTTP/1.1 200 OK\r\ncontent-length: 5\r\n\r\nhell", Err("ended")),
+            ("HTTP/1.1 200 OK\r\ncontent-le", Err("ended")),
+            ("HTTP/1.1 200 OK\r\ncontent-length: 17\r\n\r\n", Err("too large")),
+            ("HTTP/1.1 200 OK\r\ncontent-length: 99999999999999999999999\r\n\r\n", Err("not http")),
+            ("HTTP/1.1 200 OK\r\ncontent-length: -1\r\n\r\n", Err("not http")),
+            ("HTTP/1.1 200 OK\r\ncontent-length: 1\r\ncontent-length: 2\r\n\r\n", Err("not http")),
+            ("HTTP/1.1 200 OK\r\ntransfer-encoding: gzip\r\n\r\n", Err("not http")),
+            ("HTTP/1.1 200 OK\r\ntransfer-encoding: chunked\r\n\r\nffffffffffff\r\n", Err("too large")),
+            ("HTTP/1.1 200 OK\r\ntransfer-encoding: chunked\r\n\r\nfffffffffffffffffffff\r\n", Err("not http")),
+            ("HTTP/1.1 200 OK\r\ntransfer-encoding: chunked\r\n\r\n3\r\nhello\r\n", Err("not http")),
+            ("SSH-2.0-OpenSSH_9.2\r\n", Err("not http")),
+        ] {
+            assert_eq!(answer(text), expected, "{text}");
+        }
+    }
+
+    #[test]
+    fn nothing_is_read_without_end() {
+        for text in [
+            format!("HTTP/1.1 200 OK\r\nx: {}", "y".repeat(2 * HEAD_BYTES_MAX)),
+            format!("HTTP/1.1 200 OK\r\ntransfer-encoding: chunked\r\n\r\n1;{}", "y".repeat(2 * CHUNK)),
+            "HTTP/1.1 100 Continue\r\n\r\n".repeat(100),
+        ] {
+            let mut stream = Slow(text.as_bytes(), usize::MAX);
+            assert!(matches!(block_on(read(&mut stream, 16)), Err(Unreadable::NotHttp(_))));
+        }
+        let endless = format!("HTTP/1.0 200 OK\r\n\r\n{}", "y".repeat(1_000_000));
+        let mut stream = Slow(endless.as_bytes(), usize::MAX);
+        assert!(matches!(block_on(read(&mut stream, 16)), Err(Unreadable::TooLarge)));
+        assert!(stream.0.len() > 990_000, "the rest is not read");
+    }
+}
