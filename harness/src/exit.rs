@@ -10,7 +10,7 @@ pub const FAIL: u8 = 1;
 pub const WRONG_INPUT: u8 = 2;
 /// The testbed broke; nothing is known about the device.
 pub const INCONCLUSIVE: u8 = 3;
-/// Nothing ran, because the target lacks a capability.
+/// Nothing passed or failed: the target lacks a capability, or is known to fail.
 pub const SKIP: u8 = 4;
 
 /// Whether a pass with warnings is still a pass.
@@ -30,12 +30,13 @@ pub fn code(verdict: Verdict, warnings: Warnings) -> u8 {
         Verdict::PassWithWarnings => PASS,
         Verdict::Fail => FAIL,
         Verdict::Inconclusive => INCONCLUSIVE,
-        Verdict::Skip => SKIP,
+        Verdict::Skip | Verdict::KnownGap => SKIP,
     }
 }
 
 /// The exit code of a run, given the codes of its parts: the worst of them, where wrong input (2) is worse than a failure (1), a
-/// failure worse than inconclusive (3), and that worse than a pass (0). A run is a skip (4) only when everything in it was skipped.
+/// failure worse than inconclusive (3), and that worse than a pass (0). A run is a skip (4) only when everything in it was skipped
+/// or is a known gap.
 /// Codes that are none of these count as failures. A run of nothing is wrong input: a glob that matches no file must not look green.
 pub fn worst(codes: impl IntoIterator<Item = u8>) -> u8 {
     let rank = |code: u8| match code {
@@ -55,7 +56,7 @@ mod tests {
     #[test]
     fn every_verdict_has_its_code() {
         let codes = Verdict::ALL.map(|verdict| (code(verdict, Warnings::Allowed), code(verdict, Warnings::Denied)));
-        assert_eq!(codes, [(0, 0), (0, 1), (1, 1), (3, 3), (4, 4)]);
+        assert_eq!(codes, [(0, 0), (0, 1), (1, 1), (3, 3), (4, 4), (4, 4)]);
     }
 
     #[test]

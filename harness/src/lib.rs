@@ -14,6 +14,7 @@ pub mod diff;
 pub mod event;
 pub mod exit;
 pub mod files;
+mod gaps;
 pub mod golden;
 pub mod invariant;
 pub mod link;

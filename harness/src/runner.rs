@@ -1,6 +1,7 @@
 //! Runs one trial: the one loop between the tape, the script and the testbed.
 
 use crate::event::{Event, Source, What};
+use crate::gaps::Gap;
 use crate::golden::{self, Goldens, Update};
 use crate::report::Told;
 use crate::scenario::Scenario;
@@ -31,6 +32,8 @@ pub struct Trial {
     pub seed: u64,
     /// What the device is made with, where it is not in this process.
     pub equipment: Equipment,
+    /// Why it is known to fail, if it is.
+    pub gap: Option<Arc<Gap>>,
 }
 
 /// The fact of a trace's header that says which device id `${device}` was.
@@ -87,7 +90,7 @@ impl Outcome {
 impl Trial {
     /// A trial of this scenario on this target, made with what the environment names.
     pub fn new(scenario: Arc<Scenario>, facts: &'static Facts, seed: u64) -> Trial {
-        Trial { name: scenario.trial_name(), scenario, facts, seed, equipment: Equipment::from_environment() }
+        Trial { name: scenario.trial_name(), scenario, facts, seed, equipment: Equipment::from_environment(), gap: None }
     }
 
     /// The name with the target's: `happy/mutual-tls[mqtt=v5,tls=1.3]@twin`.
@@ -206,6 +209,10 @@ pub async fn run(world: &Arc<World>, trial: &Trial, options: &Options) -> Outcom
     let goldens = Goldens::beside(&scenario.path, scenario.row_values(), options.goldens);
     golden::compare(&script.stories(), &goldens, &mut judgement);
     let trace = trace.and_then(|trace| trace.finish(judgement.verdict).ok());
+    // The trace keeps what was seen; that it was known is said beside it.
+    if let Some(gap) = &trial.gap {
+        judgement = gap.judge(judgement);
+    }
     if let Some(why) = lost {
         let text = format!("the trace could not be written to {}: {why}", file.display());
         judgement.warn(Finding::new(text).help("free some room, or choose another folder with --traces"));

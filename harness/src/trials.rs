@@ -1,5 +1,6 @@
 //! Scenarios as tests: each scenario × matrix row × target is one test that cargo and nextest can list, filter, shard and report.
 
+use crate::gaps::{self, Gaps};
 use crate::report::{self, console::Colour};
 use crate::runner::{self, Options, Trial};
 use crate::target::{self, Equipment, Facts};
@@ -46,8 +47,9 @@ pub fn trials(pattern: &str) -> std::process::ExitCode {
             }
         }
     }
+    let mut gaps = Gaps::default();
     for path in found(&home, pattern) {
-        tests.extend(tests_of(&home, &path, &shared, &ready));
+        tests.extend(tests_of(&home, &path, &shared, &ready, &mut gaps));
     }
     if tests.is_empty() {
         let pattern = pattern.to_owned();
@@ -78,12 +80,12 @@ impl Shared {
 fn found(home: &Path, pattern: &str) -> Vec<PathBuf> {
     let pattern = home.join(pattern);
     let mut paths: Vec<PathBuf> = glob::glob(&pattern.to_string_lossy()).into_iter().flatten().filter_map(Result::ok).collect();
-    paths.retain(|p| !p.file_name().is_some_and(|n| n.to_string_lossy().starts_with("known-gaps")));
+    paths.retain(|p| !p.file_name().is_some_and(|n| n.to_string_lossy().eq_ignore_ascii_case(gaps::FILE)));
     paths.sort();
     paths
 }
 
-fn tests_of(home: &Path, path: &Path, shared: &Arc<Shared>, ready: &[&'static Facts]) -> Vec<Test> {
+fn tests_of(home: &Path, path: &Path, shared: &Arc<Shared>, ready: &[&'static Facts], gaps: &mut Gaps) -> Vec<Test> {
     let rows = match scenario::load(path) {
         Ok(rows) => rows,
         Err(diagnostic) => {
@@ -96,11 +98,23 @@ fn tests_of(home: &Path, path: &Path, shared: &Arc<Shared>, ready: &[&'static Fa
     for row in rows {
         let row = Arc::new(row);
         for facts in ready {
-            let trial = Trial::new(row.clone(), facts, shared.options.seed);
+            let mut trial = Trial::new(row.clone(), facts, shared.options.seed);
+            match gaps.of(&trial) {
+                Ok(gap) => trial.gap = gap,
+                Err(diagnostic) => {
+                    let text = diagnostic.render(false);
+                    tests.push(Test::test(trial.full_name(), move || Err(Failed::from(text.as_str()))));
+                    continue;
+                }
+            }
             let missing = trial.missing();
             // Decided here and not while it runs, or a skipped trial would count as a passed one.
             let (name, ignored) = (trial.full_name(), missing.is_some());
-            let kind = missing.map(|word| format!("needs {word}")).unwrap_or_default();
+            let kind = match (&missing, &trial.gap) {
+                (Some(word), _) => format!("needs {word}"),
+                (None, Some(gap)) => format!("known gap: {}", gap.reason),
+                (None, None) => String::new(),
+            };
             let shared = shared.clone();
             tests.push(Test::test(name, move || judge(&shared, &trial)).with_kind(kind).with_ignored_flag(ignored));
         }
@@ -113,7 +127,7 @@ fn judge(shared: &Shared, trial: &Trial) -> Result<(), Failed> {
     let outcome = world.runtime().block_on(runner::run(world, trial, &shared.options));
     let story = report::console::trial(&outcome.told(), Colour::Never);
     match outcome.judgement.verdict {
-        Verdict::Pass | Verdict::PassWithWarnings | Verdict::Skip => Ok(()),
+        Verdict::Pass | Verdict::PassWithWarnings | Verdict::Skip | Verdict::KnownGap => Ok(()),
         Verdict::Fail => Err(Failed::from(story)),
         Verdict::Inconclusive => Err(Failed::from(format!("testbed: {story}"))),
     }

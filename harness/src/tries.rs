@@ -54,7 +54,9 @@ pub async fn run(world: &Arc<World>, trial: &Trial, options: &Options, retries: 
     let mut last = runner::run(world, trial, options).await;
     let mut earlier = Vec::new();
     for retry in 0..retries {
-        if last.judgement.verdict.passed() || *world.interrupted().borrow() {
+        if matches!(last.judgement.verdict, Verdict::Pass | Verdict::PassWithWarnings | Verdict::KnownGap)
+            || *world.interrupted().borrow()
+        {
             break;
         }
         let traces = options.traces.join(format!("try-{}", u16::from(retry) + 2));

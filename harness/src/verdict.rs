@@ -27,11 +27,14 @@ pub enum Verdict {
     Inconclusive,
     /// The target lacks a capability that the scenario needs.
     Skip,
+    /// The target is known to fail it, and did, for a reason that is written down.
+    KnownGap,
 }
 
 impl Verdict {
     /// Every verdict.
-    pub const ALL: [Verdict; 5] = [Verdict::Pass, Verdict::PassWithWarnings, Verdict::Fail, Verdict::Inconclusive, Verdict::Skip];
+    pub const ALL: [Verdict; 6] =
+        [Verdict::Pass, Verdict::PassWithWarnings, Verdict::Fail, Verdict::Inconclusive, Verdict::Skip, Verdict::KnownGap];
 
     /// Whether the trial went well: pass, with or without warnings.
     pub fn passed(self) -> bool {
@@ -46,6 +49,7 @@ impl Verdict {
             Verdict::Fail => "fail",
             Verdict::Inconclusive => "inconclusive",
             Verdict::Skip => "skip",
+            Verdict::KnownGap => "known gap",
         }
     }
 }

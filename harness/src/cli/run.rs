@@ -3,6 +3,7 @@
 use super::reports::{self, Reports};
 use super::{BrokerOption, DeviceOption, complain};
 use crate::exit::{self, Warnings};
+use crate::gaps::Gaps;
 use crate::golden::Update;
 use crate::report::{self, Tally, console::Colour};
 use crate::runner::{Options, Outcome, Trial, default_traces};
@@ -98,7 +99,7 @@ impl Run {
     fn trials(&self) -> Result<Vec<(Trial, Option<String>)>, String> {
         let (targets, equipment) = (self.device.targets().map_err(|e| format!("harness: {e}"))?, self.device.equipment());
         let files = scenario::find(&self.paths).map_err(|e| format!("harness: {e}"))?;
-        let (mut trials, mut wrong) = (Vec::new(), Vec::new());
+        let (mut trials, mut wrong, mut gaps) = (Vec::new(), Vec::new(), Gaps::default());
         for file in files {
             match scenario::load(&file) {
                 Ok(rows) => {
@@ -107,7 +108,17 @@ impl Run {
                     }
                     for row in rows.into_iter().map(Arc::new) {
                         trials.extend(targets.iter().map(|facts| {
-                            let trial = Trial { equipment: equipment.clone(), ..Trial::new(row.clone(), facts, self.seed) };
+                            let mut trial = Trial { equipment: equipment.clone(), ..Trial::new(row.clone(), facts, self.seed) };
+                            match gaps.of(&trial) {
+                                Ok(gap) => trial.gap = gap,
+                                Err(diagnostic) => {
+                                    let text = diagnostic.render(std::io::stderr().is_terminal());
+                                    // The same file for every trial.
+                                    if !wrong.contains(&text) {
+                                        wrong.push(text);
+                                    }
+                                }
+                            }
                             let missing = trial.missing();
                             (trial, missing)
                         }));

@@ -36,6 +36,7 @@ impl Colour {
             Verdict::Fail => ("1;31", "FAIL"),
             Verdict::Inconclusive => ("1;35", "????"),
             Verdict::Skip => ("2", "skip"),
+            Verdict::KnownGap => ("36", "gap "),
         };
         self.paint(code, word)
     }
@@ -83,6 +84,7 @@ pub fn summary(tally: &Tally, all_took: Duration, colour: Colour) -> String {
             Verdict::Fail => "1;31",
             Verdict::Inconclusive => "1;35",
             Verdict::Skip => "2",
+            Verdict::KnownGap => "36",
         };
         (count > 0).then(|| colour.paint(code, &word))
     };

@@ -7,7 +7,7 @@
 //!  "warnings":[],"trace":"target/traces/….jsonl"}
 //! ```
 //!
-//! `verdict` is `pass`, `pass-with-warnings`, `fail`, `inconclusive` or `skip`; `exit_code` is what the trial alone would end with.
+//! `verdict` is `pass`, `pass-with-warnings`, `fail`, `inconclusive`, `skip` or `known-gap`; `exit_code` is what the trial alone would end with.
 //! Fields may be added in the same version; a reader passes over those it does not know.
 
 use super::Told;

@@ -43,11 +43,11 @@ fn status(tries: &Tries<'_>) -> TestCaseStatus {
     let last = &tries.last;
     let mut status = match last.judgement.verdict {
         Verdict::Pass | Verdict::PassWithWarnings => TestCaseStatus::success(),
-        Verdict::Skip => TestCaseStatus::skipped(),
+        Verdict::Skip | Verdict::KnownGap => TestCaseStatus::skipped(),
         Verdict::Fail | Verdict::Inconclusive => TestCaseStatus::non_success(kind(last)),
     };
     status.set_message(text(last.headline())).set_type(last.judgement.verdict.word());
-    if !last.judgement.verdict.passed() && last.judgement.verdict != Verdict::Skip {
+    if matches!(last.judgement.verdict, Verdict::Fail | Verdict::Inconclusive) {
         status.set_description(text(&console::trial(last, Colour::Never)));
     }
     status.add_reruns(tries.earlier.iter().map(|earlier| {

@@ -55,12 +55,14 @@ pub fn summary(run: &[Tries<'_>], all_took: Duration) -> String {
             format!("<code>{}</code> {}; the first try: {}", html(tries.last.name), tries.in_words(), html(why))
         }),
     );
-    let skipped = run.iter().filter(|tries| tries.last.judgement.verdict == Verdict::Skip);
-    list(
-        &mut text,
-        "Skipped",
-        skipped.map(|tries| format!("<code>{}</code>: {}", html(tries.last.name), html(tries.last.headline()))),
-    );
+    for (verdict, title) in [(Verdict::KnownGap, "Known gaps"), (Verdict::Skip, "Skipped")] {
+        let these = run.iter().filter(|tries| tries.last.judgement.verdict == verdict);
+        let line = |tries: &Tries<'_>| {
+            let last = &tries.last;
+            format!("<code>{}</code> on {}: {}", html(last.name), html(last.target), html(last.headline()))
+        };
+        list(&mut text, title, these.map(line));
+    }
     text
 }
 

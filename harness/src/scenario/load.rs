@@ -202,7 +202,7 @@ fn look(folder: &Path, depth: usize, found: &mut Vec<PathBuf>) -> Result<(), Fin
         let entry = entry.map_err(failed)?;
         let (path, name) = (entry.path(), entry.file_name());
         let name = name.to_string_lossy();
-        if name.starts_with('.') || name == "known-gaps.yaml" || name == "vocabulary.yaml" {
+        if name.starts_with('.') || name == crate::gaps::FILE || name == "vocabulary.yaml" {
             continue;
         }
         if entry.file_type().map_err(failed)?.is_dir() {
