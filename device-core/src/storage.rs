@@ -120,6 +120,32 @@ impl Write {
     }
 }
 
+/// How much of a write is done when the power goes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Moment {
+    /// Nothing.
+    Before,
+    /// Half of it.
+    Torn,
+    /// All of it, and nobody was told.
+    After,
+}
+
+impl Moment {
+    /// Every moment.
+    pub const ALL: [Moment; 3] = [Moment::Before, Moment::Torn, Moment::After];
+
+    /// Its name in scenarios.
+    pub const fn name(self) -> &'static str {
+        match self {
+            Moment::Before => "before",
+            Moment::Torn => "torn",
+            Moment::After => "after",
+        }
+    }
+}
+
 /// Why a write did not happen. The old set is still there.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum StorageFailure {

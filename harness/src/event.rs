@@ -1,5 +1,6 @@
 //! What the testbed saw: one event, from one source, at one moment. Everything is judged from these and nothing else.
 
+use device_core::storage::Moment;
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
 use std::fmt;
@@ -204,6 +205,13 @@ pub enum Power {
         /// The write's name (`device_core::storage::Write`).
         write: String,
     },
+    /// Cut at a write to the storage medium, as armed by a step.
+    CutAt {
+        /// Which write since power-on, from 1.
+        nth: u32,
+        /// How much of it was done.
+        moment: Moment,
+    },
 }
 
 /// An exchange with the device's HTTP API.
@@ -375,7 +383,7 @@ impl What {
             | What::ActFailed { step: _, why: text }
             | What::Broke { why: text } => see(text),
             What::TimeAsked { told_unix: _ }
-            | What::Power(Power::On | Power::Off)
+            | What::Power(Power::On | Power::Off | Power::CutAt { .. })
             | What::StepBegan { step: _ }
             | What::Acted { step: _ }
             | What::DeadlinePassed
@@ -449,6 +457,8 @@ impl fmt::Display for What {
             What::Power(Power::On) => "power on".into(),
             What::Power(Power::Off) => "power off".into(),
             What::Power(Power::CutBefore { write }) => format!("power cut before {write}"),
+            What::Power(Power::CutAt { nth, moment: Moment::Torn }) => format!("power cut in the middle of write {nth}"),
+            What::Power(Power::CutAt { nth, moment }) => format!("power cut {} write {nth}", moment.name()),
             What::BrokerPower { now } => format!("broker {now}"),
             What::StepBegan { step } => format!("step {} began", step + 1),
             What::Acted { step } => format!("step {} acted", step + 1),

@@ -25,7 +25,7 @@ use crate::world::{World, wall_unix};
 use device_core::command::Command;
 use device_core::config::{self, Security, TlsVersions};
 use device_core::secret::Secret;
-use device_core::storage::Write;
+use device_core::storage::{Moment, Write};
 use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicI64, Ordering};
@@ -42,13 +42,23 @@ pub struct ActError {
     pub help: String,
 }
 
-/// A point at which power is to be cut: just before the `nth` write of this kind after power-on (from 1).
+/// A point at which power is to be cut, counted from power-on.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct CutPoint {
-    /// Which kind of write.
-    pub before: Write,
-    /// Which one of that kind, from 1.
-    pub nth: u32,
+pub enum CutPoint {
+    /// Just before a write of this kind.
+    Before {
+        /// Which kind of write.
+        write: Write,
+        /// Which one of that kind, from 1.
+        nth: u32,
+    },
+    /// At a write to the storage medium, whatever it is for.
+    At {
+        /// Which one, from 1.
+        nth: u32,
+        /// How much of it is done.
+        moment: Moment,
+    },
 }
 
 /// A call to the device's HTTP API.

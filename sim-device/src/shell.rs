@@ -17,7 +17,7 @@ use device_core::input::{Input, NetFailure, NetFailureKind, Network, WifiFailure
 use device_core::output::{Output, POST_LIMIT, RequestId};
 use device_core::report::Report;
 use device_core::secret::Secret;
-use device_core::storage::{StorageFailure, Write};
+use device_core::storage::{Moment, StorageFailure, Write};
 use device_core::time::UnixTime;
 use std::collections::{BTreeMap, VecDeque};
 use std::net::{Ipv4Addr, SocketAddr};
@@ -92,7 +92,7 @@ impl Default for Parts {
 pub enum End {
     /// Nobody will say anything on the console any more.
     ConsoleClosed,
-    /// The power was cut, just before this write.
+    /// The power was cut at this write.
     PowerCut {
         /// The kind of write.
         write: Write,
@@ -324,21 +324,18 @@ impl<'a, R: AsyncRead + Unpin, W: AsyncWrite + Unpin> Powered<'a, R, W> {
         match wish {
             Output::Report(report) => self.report(&report),
             Output::Store { write, set } => {
-                self.reach(write)?;
-                let saved = self.around.parts.store.save(&set);
+                let saved = self.write(write, |parts| parts.store.tear(&set), |parts| parts.store.save(&set))?;
                 if let Err(e) = &saved {
                     self.say('E', &e.text);
                 }
                 self.facts.push_back(Fact::Stored(saved.map_err(|e| e.failure)));
             }
             Output::QueuePush(reading) => {
-                self.reach(Write::QueuePush)?;
-                let pushed = self.around.parts.queue.push(&reading);
+                let pushed = self.write(Write::QueuePush, |_| {}, |parts| parts.queue.push(&reading))?;
                 self.say_failed(pushed);
             }
             Output::QueuePop(number) => {
-                self.reach(Write::QueuePop)?;
-                let popped = self.around.parts.queue.pop(number);
+                let popped = self.write(Write::QueuePop, |_| {}, |parts| parts.queue.pop(number))?;
                 self.say_failed(popped);
             }
             Output::Respond(id, response) => {
@@ -476,12 +473,16 @@ impl<'a, R: AsyncRead + Unpin, W: AsyncWrite + Unpin> Powered<'a, R, W> {
         }
     }
 
-    /// A write is next: is this where the power goes?
-    fn reach(&mut self, write: Write) -> ControlFlow<Ending> {
-        match self.around.parts.cuts.reach(write) {
-            Some(nth) => ControlFlow::Break(Ending::End(End::PowerCut { write, nth })),
-            None => ControlFlow::Continue(()),
+    /// Writes, as far as the power lasts.
+    fn write<T>(&self, write: Write, torn: impl FnOnce(&Parts), whole: impl FnOnce(&Parts) -> T) -> ControlFlow<Ending, T> {
+        let parts = &self.around.parts;
+        let Some((nth, moment)) = parts.cuts.reach(write) else { return ControlFlow::Continue(whole(parts)) };
+        match moment {
+            Moment::Before => {}
+            Moment::Torn => torn(parts),
+            Moment::After => drop(whole(parts)),
         }
+        ControlFlow::Break(Ending::End(End::PowerCut { write, nth }))
     }
 
     fn report(&mut self, report: &Report) {

@@ -1,8 +1,7 @@
 //! What outlives a power cut: the stored set, as a file or in memory, and the points at which the power may be cut.
 
-use device_core::storage::{StorageFailure, Stored, Write};
+use device_core::storage::{Moment, StorageFailure, Stored, Write};
 use serde::{Deserialize, Serialize};
-use std::collections::BTreeMap;
 use std::fs::{self, File, OpenOptions};
 use std::io::{self, Read as _, Write as _};
 use std::path::{Path, PathBuf};
@@ -27,6 +26,9 @@ pub trait Store: Send + Sync {
     /// # Errors
     /// No room, or a medium that refuses; the old set is still there.
     fn save(&self, set: &Stored) -> Result<(), SaveError>;
+
+    /// Does what is done of a `save` when the power goes in the middle of it: here nothing that a `load` could find.
+    fn tear(&self, _set: &Stored) {}
 }
 
 /// What a store held.
@@ -209,6 +211,15 @@ impl Store for FileStore {
             text: format!("could not write {}: {e}", self.directory.join(FILE).display()),
         })
     }
+
+    fn tear(&self, set: &Stored) {
+        // The new file is begun and not renamed; whether even that worked is nobody's to know.
+        if let Ok(text) = serde_json::to_vec(&Contents { format: FORMAT, stored: set.clone() }) {
+            let mut options = OpenOptions::new();
+            let file = private(options.create(true).truncate(true).write(true)).open(self.directory.join(NEW));
+            let _ = file.and_then(|mut file| file.write_all(&text[..text.len() / 2]));
+        }
+    }
 }
 
 /// Opens for the owner only, from the first moment.
@@ -231,15 +242,18 @@ fn sync_directory(path: &Path) -> io::Result<()> {
     if cfg!(unix) { File::open(path)?.sync_all() } else { Ok(()) }
 }
 
-/// Points at which the power is cut: just before the nth write of a kind. Clones share them; they count from when they are armed, over
+/// Points at which the power is cut: at the nth write of a kind, or of any. Clones share them; they count from when they are armed, over
 /// reboots too.
 #[derive(Clone, Debug, Default)]
-pub struct CutPoints(Arc<Mutex<BTreeMap<Write, Armed>>>);
+pub struct CutPoints(Arc<Mutex<Vec<Armed>>>);
 
 #[derive(Debug)]
 struct Armed {
+    /// The kind; none: any.
+    write: Option<Write>,
     nth: u32,
     seen: u32,
+    moment: Moment,
 }
 
 impl CutPoints {
@@ -250,7 +264,18 @@ impl CutPoints {
 
     /// Cuts the power just before the `nth` (from 1) write of this kind from now on. Replaces what was armed for this kind.
     pub fn arm(&self, write: Write, nth: u32) {
-        lock(&self.0).insert(write, Armed { nth: nth.max(1), seen: 0 });
+        self.add(Armed { write: Some(write), nth: nth.max(1), seen: 0, moment: Moment::Before });
+    }
+
+    /// Cuts the power at the `nth` (from 1) write of any kind from now on. Replaces what was armed for any kind.
+    pub fn arm_any(&self, nth: u32, moment: Moment) {
+        self.add(Armed { write: None, nth: nth.max(1), seen: 0, moment });
+    }
+
+    fn add(&self, armed: Armed) {
+        let mut points = lock(&self.0);
+        points.retain(|known| known.write != armed.write);
+        points.push(armed);
     }
 
     /// Forgets every point.
@@ -258,16 +283,13 @@ impl CutPoints {
         lock(&self.0).clear();
     }
 
-    /// A write is about to happen: the point that cuts it, which is spent by that.
-    pub(crate) fn reach(&self, write: Write) -> Option<u32> {
+    /// A write is about to happen: the point that cuts it, which is spent by that, and when in the write it does.
+    pub(crate) fn reach(&self, write: Write) -> Option<(u32, Moment)> {
         let mut points = lock(&self.0);
-        let armed = points.get_mut(&write)?;
-        armed.seen += 1;
-        let nth = armed.nth;
-        (armed.seen >= nth).then(|| {
-            points.remove(&write);
-            nth
-        })
+        points.iter_mut().filter(|armed| armed.write.is_none_or(|kind| kind == write)).for_each(|armed| armed.seen += 1);
+        let struck = points.iter().position(|armed| armed.seen >= armed.nth)?;
+        let Armed { nth, moment, .. } = points.swap_remove(struck);
+        Some((nth, moment))
     }
 }
 
@@ -281,6 +303,7 @@ mod tests {
     use super::*;
     use device_core::secret::Secret;
     use proptest::prelude::*;
+    use std::collections::BTreeMap;
 
     fn set(token: &str) -> Stored {
         Stored { settings: BTreeMap::from([("MQTT_PASSWORD".to_owned(), Secret::new(token))]), ..Stored::default() }
@@ -387,7 +410,11 @@ mod tests {
         cuts.arm(Write::Key, 2);
         assert_eq!(cuts.reach(Write::Certificate), None);
         assert_eq!(cuts.reach(Write::Key), None);
-        assert_eq!(cuts.clone().reach(Write::Key), Some(2));
+        assert_eq!(cuts.clone().reach(Write::Key), Some((2, Moment::Before)));
+        assert_eq!(cuts.reach(Write::Key), None, "spent");
+        cuts.arm_any(2, Moment::Torn);
+        assert_eq!(cuts.reach(Write::Key), None);
+        assert_eq!(cuts.reach(Write::QueuePush), Some((2, Moment::Torn)));
         assert_eq!(cuts.reach(Write::Key), None, "spent");
     }
 }

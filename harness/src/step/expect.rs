@@ -334,7 +334,7 @@ impl Expectation {
             (Expectation::Link(wish), what) => wish.meets(what),
             (Expectation::Http(wish), What::Exchange(exchange)) => wish.meets(exchange),
             (Expectation::Time(TimeMet::Asked), What::TimeAsked { .. }) => true,
-            (Expectation::Power(PowerMet::Cut), What::Power(Power::CutBefore { .. })) => true,
+            (Expectation::Power(PowerMet::Cut), What::Power(Power::CutBefore { .. } | Power::CutAt { .. })) => true,
             _ => false,
         }
     }

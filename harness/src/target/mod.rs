@@ -24,7 +24,7 @@ pub trait Target: Send + std::fmt::Debug {
         BTreeMap::new()
     }
 
-    /// Switches power on; the device keeps what it had stored. `cut` arms a power cut just before a write; the target says
+    /// Switches power on; the device keeps what it had stored. `cut` arms a power cut at a write; the target says
     /// [`crate::event::What::Power`] on the tape when it strikes, and [`crate::event::What::Ended`] when the device ends by itself.
     ///
     /// # Errors

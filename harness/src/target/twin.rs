@@ -90,7 +90,10 @@ impl Target for Twin {
         self.power_off().await?;
         let cuts = CutPoints::new();
         if let Some(cut) = cut {
-            cuts.arm(cut.before, cut.nth);
+            match cut {
+                CutPoint::Before { write, nth } => cuts.arm(write, nth),
+                CutPoint::At { nth, moment } => cuts.arm_any(nth, moment),
+            }
         }
         let networks = site.networks.iter().map(|n| AirNetwork {
             ssid: n.ssid.clone(),
@@ -116,7 +119,11 @@ impl Target for Twin {
         let ended = tokio::spawn(async move {
             match device.await {
                 Ok(End::PowerCut { write, .. }) => {
-                    tape.say(Source::Runner, What::Power(Power::CutBefore { write: write.name().into() }));
+                    let power = match cut {
+                        Some(CutPoint::At { nth, moment }) => Power::CutAt { nth, moment },
+                        _ => Power::CutBefore { write: write.name().into() },
+                    };
+                    tape.say(Source::Runner, What::Power(power));
                 }
                 Ok(End::ConsoleClosed) => {}
                 Err(error) if error.is_panic() => {

@@ -2,6 +2,7 @@
 
 use super::super::{Console, TargetError};
 use super::equipment::{Found, MACHINE};
+use super::flash::{self, Cut};
 use super::{control, tail};
 use crate::backtrace;
 use crate::child::{Ends, Guarded, PrivateDir};
@@ -23,6 +24,8 @@ use tokio::task::JoinHandle;
 
 /// Bytes of flash: ESP-IDF's default NVS partition.
 const FLASH_BYTES: usize = 24 * 1024;
+/// Where flash with a cut in it is served, in the board's folder.
+const FLASH_SOCKET: &str = "flash";
 /// Where the firmware looks for its surroundings, above all that it uses itself.
 const SURROUNDINGS_AT: &str = "0x80800000";
 /// Memory in MiB: the firmware, its surroundings, and the device tree that QEMU puts at the end.
@@ -74,7 +77,15 @@ impl Machine {
         let surroundings = self.home.write("surroundings", surroundings(site, cut).text().as_bytes()).map_err(|e| no_room(&e))?;
         let (console, control) = (self.home.path().join("console"), self.home.path().join("control"));
         let (console_at, control_at) = (listen(&console)?, listen(&control)?);
-        let arguments = arguments(&self.found.image, &self.flash, &surroundings, &console, &control);
+        let struck = match cut {
+            Some(CutPoint::At { nth, moment }) => Some(self.flash_with(Cut { nth, moment })?),
+            _ => None,
+        };
+        let flash = match &struck {
+            Some(_) => disk("file.driver=nbd,file.server.type=unix,file.server.path=", &self.home.path().join(FLASH_SOCKET)),
+            None => disk("file=", &self.flash),
+        };
+        let arguments = arguments(&self.found.image, flash, &surroundings, &console, &control);
         let spawned = Guarded::spawn(&self.found.emulator, &arguments, &[], Ends::ByReaper).await;
         let mut qemu = spawned.map_err(|e| TargetError {
             what: format!("start {}: {e}", self.found.emulator.display()),
@@ -107,9 +118,18 @@ impl Machine {
         let (says, hears) = UnixStream::into_split(stream);
         let (says, tail) = tail::keep(says);
         let (plug, pulled) = oneshot::channel();
-        let warden = Warden { qemu, tape: tape.clone(), tail, complaint, image: self.found.image.clone(), cut };
+        let warden = Warden { qemu, tape: tape.clone(), tail, complaint, image: self.found.image.clone(), cut, struck };
         self.running = Some(Running { plug, warden: tokio::spawn(warden.watch(pulled)) });
         Ok(Console { says: Box::new(says), hears: Box::new(hears), door: Some(greeting.door) })
+    }
+
+    /// Serves the flash, with a cut in it, where QEMU will look for it.
+    fn flash_with(&self, cut: Cut) -> Result<JoinHandle<std::io::Result<bool>>, TargetError> {
+        let (listener, flash) = (listen(&self.home.path().join(FLASH_SOCKET))?, self.flash.clone());
+        Ok(tokio::spawn(async move {
+            let (stream, _) = listener.accept().await?;
+            flash::serve(stream, &flash, cut).await
+        }))
     }
 
     /// Kills QEMU: the flash keeps what was written.
@@ -132,6 +152,8 @@ struct Warden {
     complaint: JoinHandle<String>,
     image: PathBuf,
     cut: Option<CutPoint>,
+    /// Says whether the power went at a write.
+    struck: Option<JoinHandle<std::io::Result<bool>>>,
 }
 
 impl Warden {
@@ -146,19 +168,31 @@ impl Warden {
                 tape.say(from, what);
                 Ok(())
             }
-            // A board that is dropped without being switched off goes too.
-            _ = pulled => match self.qemu.kill().await {
-                Ok(_) => Ok(()),
-                Err(e) => Err(TargetError { what: format!("switch QEMU off: {e}"), help: "end it by hand".into() }),
+            struck = struck(&mut self.struck) => {
+                // The write is not answered, so the device does nothing more.
+                let killed = self.qemu.kill().await;
+                let _ = tokio::time::timeout(LAST_WORDS_LIMIT, self.tail.is_read()).await;
+                match (struck, self.cut) {
+                    (Ok(()), Some(CutPoint::At { nth, moment })) => {
+                        self.tape.say(Source::Runner, What::Power(Power::CutAt { nth, moment }));
+                    }
+                    (struck, _) => {
+                        let why = struck.err().unwrap_or_default();
+                        self.tape.say(Source::Device, What::Ended(Ended::Lost { why }));
+                    }
+                }
+                killed.map(drop).map_err(|e| cannot_end(&e))
             }
+            // A board that is dropped without being switched off goes too.
+            _ = pulled => self.qemu.kill().await.map(drop).map_err(|e| cannot_end(&e)),
         }
     }
 
     async fn verdict(self, ended: std::io::Result<ExitStatus>) -> (Source, What) {
         let status = ended.as_ref().ok().and_then(ExitStatus::code);
         match (status, self.cut) {
-            (Some(POWER_CUT), Some(cut)) => {
-                return (Source::Runner, What::Power(Power::CutBefore { write: cut.before.name().into() }));
+            (Some(POWER_CUT), Some(CutPoint::Before { write, .. })) => {
+                return (Source::Runner, What::Power(Power::CutBefore { write: write.name().into() }));
             }
             (Some(CRASHED), _) => {
                 let said = self.tail.text();
@@ -198,21 +232,17 @@ fn surroundings(site: &Site, cut: Option<CutPoint>) -> Surroundings {
     Surroundings {
         seed: site.seed,
         air: site.networks.iter().map(add).collect(),
-        cuts: cut.iter().map(|cut| (cut.before, cut.nth)).collect(),
+        cuts: match cut {
+            Some(CutPoint::Before { write, nth }) => vec![(write, nth)],
+            _ => Vec::new(),
+        },
     }
 }
 
 /// QEMU's command line.
-fn arguments(image: &Path, flash: &Path, surroundings: &Path, console: &Path, control: &Path) -> Vec<OsString> {
+fn arguments(image: &Path, flash: OsString, surroundings: &Path, console: &Path, control: &Path) -> Vec<OsString> {
     let mut line: Vec<OsString> = Vec::new();
     let mut add = |option: &str, value: OsString| line.extend([option.into(), value]);
-    let with = |before: &str, path: &Path, after: &str| {
-        // A comma in a value is written twice.
-        let mut value = OsString::from(before);
-        value.push(path.to_string_lossy().replace(',', ",,"));
-        value.push(after);
-        value
-    };
     add("-M", MACHINE.into());
     add("-m", format!("{MEMORY_MIB}M").into());
     add("-display", "none".into());
@@ -225,12 +255,40 @@ fn arguments(image: &Path, flash: &Path, surroundings: &Path, console: &Path, co
     add("-mon", "chardev=control,mode=control".into());
     add("-netdev", "user,id=net,ipv6=off,hostfwd=tcp:127.0.0.1:0-:80".into());
     add("-device", "virtio-net-device,netdev=net".into());
-    add("-drive", with("if=none,id=nvs,format=raw,file=", flash, ""));
+    add("-drive", flash);
     add("-device", "virtio-blk-device,drive=nvs".into());
     add("-device", "virtio-rng-device".into());
     add("-device", with("loader,file=", surroundings, &format!(",addr={SURROUNDINGS_AT},force-raw=on")));
     line.push("-nodefaults".into());
     line
+}
+
+/// The flash, as a drive behind what `driver` says.
+fn disk(driver: &str, path: &Path) -> OsString {
+    with(&format!("if=none,id=nvs,format=raw,{driver}"), path, "")
+}
+
+/// A value of QEMU's with a path in it.
+fn with(before: &str, path: &Path, after: &str) -> OsString {
+    let mut value = OsString::from(before);
+    // A comma in a value is written twice.
+    value.push(path.to_string_lossy().replace(',', ",,"));
+    value.push(after);
+    value
+}
+
+/// Waits until the power goes at a write, or its flash fails; for ever, if neither happens.
+async fn struck(serving: &mut Option<JoinHandle<std::io::Result<bool>>>) -> Result<(), String> {
+    if let Some(serving) = serving.take() {
+        match serving.await {
+            Ok(Ok(true)) => return Ok(()),
+            // QEMU has ended, which is noticed elsewhere.
+            Ok(Ok(false)) => {}
+            Ok(Err(error)) => return Err(format!("its flash could not be served: {error}")),
+            Err(error) => return Err(format!("its flash could not be served: {error}")),
+        }
+    }
+    std::future::pending().await
 }
 
 /// Listens where QEMU will connect to, in a folder that only its owner may enter.
@@ -256,4 +314,8 @@ async fn complaint(stderr: Option<ChildStderr>) -> String {
 
 fn no_room(error: &std::io::Error) -> TargetError {
     TargetError { what: format!("write a file for the board: {error}"), help: "make room, or name another folder in TMPDIR".into() }
+}
+
+fn cannot_end(error: &std::io::Error) -> TargetError {
+    TargetError { what: format!("switch QEMU off: {error}"), help: "end it by hand".into() }
 }

@@ -7,6 +7,8 @@
 mod control;
 mod equipment;
 #[cfg(unix)]
+mod flash;
+#[cfg(unix)]
 mod machine;
 mod tail;
 
