@@ -9,6 +9,7 @@ pub mod certs;
 pub mod child;
 pub mod cli;
 mod console;
+mod cuts;
 pub mod diagnose;
 pub mod diff;
 pub mod event;

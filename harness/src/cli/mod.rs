@@ -3,6 +3,7 @@
 mod ca;
 mod certs;
 mod check;
+mod cuts;
 mod diff;
 mod doctor;
 mod init;
@@ -60,6 +61,8 @@ enum Command {
     Doctor(doctor::Doctor),
     /// Writes a first scenario and a workflow into a repository.
     Init(init::Init),
+    /// Cuts power at every write of a provisioning run, and sees that the device recovers.
+    Cuts(cuts::Cuts),
     /// Measures: provisioning to CONNACK, the runner's own cost, memory of a twin.
     Bench(crate::bench::Bench),
 }
@@ -131,6 +134,7 @@ pub fn main() -> ExitCode {
         Command::Certs(certs) => certs.run(),
         Command::Doctor(doctor) => doctor.run(),
         Command::Init(init) => init.run(),
+        Command::Cuts(cuts) => cuts.run(),
         Command::Bench(bench) => bench.run(),
     };
     ExitCode::from(match say::lost() {
