@@ -4,6 +4,7 @@ use alloc::collections::VecDeque;
 use alloc::format;
 use alloc::string::String;
 use alloc::vec::Vec;
+use core::future::pending;
 use core::task::{Context, Poll, Waker};
 use device_core::command::LINE_MAX;
 use device_core::time::Instant;
@@ -37,6 +38,8 @@ pub(crate) struct Console<I, O> {
     lost: u64,
     /// The output has failed: nobody reads.
     deaf: bool,
+    /// The input has ended: nobody will say anything any more.
+    ended: bool,
 }
 
 impl<I: Read, O: Write> Console<I, O> {
@@ -50,6 +53,7 @@ impl<I: Read, O: Write> Console<I, O> {
             unread: VecDeque::new(),
             lost: 0,
             deaf: false,
+            ended: false,
         }
     }
 
@@ -78,8 +82,12 @@ impl<I: Read, O: Write> Console<I, O> {
         self.say(now, &format!("{level} ({}) shell: {}", now.as_millis(), text.replace(char::is_control, " ")));
     }
 
-    /// Hears the next line, and writes meanwhile. Safe to drop while waiting.
+    /// Hears the next line, and writes meanwhile; after `Closed` it only writes. Safe to drop while waiting.
     pub async fn hear(&mut self) -> Heard {
+        if self.ended {
+            self.flush().await;
+            return pending().await;
+        }
         loop {
             while let Some(byte) = self.heard.pop_front() {
                 match byte {
@@ -105,7 +113,10 @@ impl<I: Read, O: Write> Console<I, O> {
             match read {
                 Ok(n) if n > 0 => self.heard.extend(&chunk[..n]),
                 // What was begun and not ended is no line.
-                _ => return Heard::Closed,
+                _ => {
+                    self.ended = true;
+                    return Heard::Closed;
+                }
             }
         }
     }
@@ -150,7 +161,6 @@ mod tests {
     use alloc::vec;
     use core::cell::RefCell;
     use core::convert::Infallible;
-    use core::future::pending;
     use embassy_futures::block_on;
     use embedded_io_async::ErrorType;
 

@@ -5,6 +5,7 @@
 //!
 //! | file | what it does |
 //! |---|---|
+//! | `parts` | what a board brings |
 //! | `shell` | the loop that drives `device-core`: one task, one wait |
 //! | `console`, `clock` | lines in, lines out; the device clock |
 //! | `air` | Wi-Fi as the shell needs it, and simulated surroundings for boards without a radio |
@@ -31,6 +32,7 @@ mod flash;
 mod http;
 mod mqtt;
 mod net;
+mod parts;
 mod queue;
 mod reply;
 mod rng;
@@ -41,4 +43,5 @@ mod store;
 mod tls;
 
 pub use air::{Air, Wifi};
-pub use shell::{Heap, Parts, run};
+pub use parts::{Heap, Parts};
+pub use shell::run;

@@ -9,6 +9,7 @@ use crate::flash::Flash;
 use crate::http::{self, CONNECTIONS_MAX, Desk, OwnedRequest};
 use crate::mqtt::{self, Link, Said};
 use crate::net::failure;
+use crate::parts::{Heap, Parts};
 use crate::rng::BoardRng;
 use crate::signatures::MbedSignatures;
 use crate::sntp;
@@ -28,7 +29,6 @@ use device_core::output::Output;
 use device_core::report::Report;
 use device_core::secret::Secret;
 use device_core::storage::{StorageFailure, Write as Kind};
-use device_core::surroundings::Surroundings;
 use device_core::time::UnixTime;
 use embassy_futures::select::{Either3, select3};
 use embassy_net::Stack;
@@ -41,42 +41,6 @@ use rand_core::{CryptoRng, Rng as _};
 pub const LAST_LINES_LIMIT: Duration = Duration::from_millis(200);
 /// How long a network that was joined may take to give an address (wall clock).
 pub const ADDRESS_LIMIT: Duration = Duration::from_secs(10);
-
-/// What a board brings.
-pub struct Parts<F, R, I, O, W> {
-    /// The network. The board runs it in a task of its own.
-    pub stack: Stack<'static>,
-    /// The NVS partition, from its first byte to its last: sectors of 4 KiB, erased to 0xFF. 128 KiB or more.
-    pub flash: F,
-    /// Fit for keys.
-    pub rng: R,
-    /// What the host says on the console. A read that is dropped while pending must have taken nothing.
-    pub console_in: I,
-    /// What the host hears. A write that is dropped while pending must have taken nothing; one that finds room must not be pending.
-    pub console_out: O,
-    /// The radio, or simulated surroundings ([`crate::Air`]).
-    pub wifi: W,
-    /// What a simulated board was told before its device begins; `None`: a board whose clock and air are real. A simulated board restarts
-    /// inside [`run`], so that its surroundings outlive that, as they would in the world.
-    pub simulated: Option<Surroundings>,
-    /// Restarts the board.
-    pub reboot: fn() -> !,
-    /// Goes off as if the power had gone. Only a simulated board's is called.
-    pub power_cut: fn() -> !,
-    /// How the heap is doing.
-    pub heap: fn() -> Heap,
-}
-
-/// How the heap is doing, in bytes.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct Heap {
-    /// Taken now.
-    pub used: usize,
-    /// The most that was taken at once since the board came up.
-    pub high_water: usize,
-    /// The largest block that could be taken now.
-    pub largest_free: usize,
-}
 
 /// Runs the device for ever.
 pub async fn run<F, R, I, O, W>(parts: Parts<F, R, I, O, W>) -> !
@@ -229,7 +193,9 @@ impl<'a, F: NorFlash, I: Read, O: Write, W: Wifi> Powered<'a, F, I, O, W> {
             self.tell(fact);
             while let Some(wish) = self.device.poll() {
                 if let ControlFlow::Break(ending) = self.carry_out(wish) {
-                    self.hang_up().await;
+                    if matches!(ending, Ending::Reboot) {
+                        self.hang_up().await;
+                    }
                     return ending;
                 }
             }

@@ -22,8 +22,8 @@ use tokio::process::ChildStderr;
 use tokio::sync::oneshot;
 use tokio::task::JoinHandle;
 
-/// Bytes of flash: ESP-IDF's default NVS partition.
-const FLASH_BYTES: usize = 24 * 1024;
+/// Bytes of flash: an NVS partition with room for a queue of a thousand readings, which ESP-IDF's usual 24 KiB have not.
+const FLASH_BYTES: usize = 128 * 1024;
 /// Where flash with a cut in it is served, in the board's folder.
 const FLASH_SOCKET: &str = "flash";
 /// Where the firmware looks for its surroundings, above all that it uses itself.

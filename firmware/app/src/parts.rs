@@ -1,0 +1,40 @@
+//! What a board brings.
+
+use device_core::surroundings::Surroundings;
+use embassy_net::Stack;
+
+/// What a board brings.
+pub struct Parts<F, R, I, O, W> {
+    /// The network. The board runs it in a task of its own.
+    pub stack: Stack<'static>,
+    /// The NVS partition, from its first byte to its last: sectors of 4 KiB, erased to 0xFF. 128 KiB or more.
+    pub flash: F,
+    /// Fit for keys.
+    pub rng: R,
+    /// What the host says on the console. A read that is dropped while pending must have taken nothing.
+    pub console_in: I,
+    /// What the host hears. A write that is dropped while pending must have taken nothing; one that finds room must not be pending.
+    pub console_out: O,
+    /// The radio, or simulated surroundings ([`crate::Air`]).
+    pub wifi: W,
+    /// What a simulated board was told before its device begins; `None`: a board whose clock and air are real. A simulated board restarts
+    /// inside [`run`], so that its surroundings outlive that, as they would in the world.
+    pub simulated: Option<Surroundings>,
+    /// Restarts the board.
+    pub reboot: fn() -> !,
+    /// Goes off as if the power had gone. Only a simulated board's is called.
+    pub power_cut: fn() -> !,
+    /// How the heap is doing.
+    pub heap: fn() -> Heap,
+}
+
+/// How the heap is doing, in bytes.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Heap {
+    /// Taken now.
+    pub used: usize,
+    /// The most that was taken at once since the board came up.
+    pub high_water: usize,
+    /// The largest block that could be taken now.
+    pub largest_free: usize,
+}
