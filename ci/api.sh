@@ -1,12 +1,17 @@
 #!/usr/bin/env bash
 # Fuzzes the CA's and the twin's HTTP with schemathesis, against their OpenAPI documents: no 500, no answer that is not described.
-# Needs schemathesis 4 (pip install schemathesis).
+# Installs schemathesis 4 into a folder of the build's where it is not installed.
 set -euo pipefail
 root="$(cd "$(dirname "$0")/.." && pwd)"
 cd "$root"
 cargo build --locked --quiet -p harness -p sim-device
 bin="$(cd "${CARGO_TARGET_DIR:-target}/debug" && pwd)"
 home="$(mktemp -d)"
+if ! command -v schemathesis >/dev/null; then
+    venv="$bin/../schemathesis"
+    [ -x "$venv/bin/schemathesis" ] || { python3 -m venv "$venv" && "$venv/bin/pip" install --quiet --disable-pip-version-check 'schemathesis>=4,<5'; }
+    PATH="$venv/bin:$PATH"
+fi
 # The fuzzer leaves a cache where it runs.
 cd "$home"
 pids=()
