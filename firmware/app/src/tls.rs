@@ -56,6 +56,7 @@ pub(crate) struct Terms<'a> {
     /// What to offer.
     pub versions: TlsVersions,
     /// The date by the device's clock; `None`: nobody has told it, and certificates are judged as of 1970.
+    #[cfg_attr(not(feature = "cert-dates"), expect(dead_code, reason = "Mbed TLS does not ask for it then"))]
     pub date: Option<UnixTime>,
 }
 
