@@ -1,5 +1,6 @@
 //! `harness bench`: measures what the project claims about speed and size, each figure beside its target.
 
+mod firmware;
 mod flow;
 mod handshake;
 mod load;
@@ -58,6 +59,8 @@ enum What {
     Suite,
     /// Each kind of TLS handshake, to CONNACK.
     Handshake,
+    /// The firmware in an emulator: to its console, to its broker, its heap.
+    Firmware,
 }
 
 /// One value, and what it is to be at most on an idle machine.
@@ -97,7 +100,10 @@ impl Bench {
                 return exit::INCONCLUSIVE;
             }
         };
-        let wanted = if self.what.is_empty() { What::value_variants() } else { &self.what[..] };
+        // Where the firmware is not built, nobody who did not ask for it misses it.
+        let all: Vec<What> =
+            What::value_variants().iter().copied().filter(|what| *what != What::Firmware || firmware::is_there()).collect();
+        let wanted = if self.what.is_empty() { &all[..] } else { &self.what[..] };
         let (mut code, mut found) = (exit::PASS, Vec::new());
         for what in wanted {
             let measured = match what {
@@ -105,6 +111,7 @@ impl Bench {
                 What::Runner => runner::measure(&world, self.n.unwrap_or(1000)),
                 What::Memory => memory::measure(&world, self.n.unwrap_or(1000)),
                 What::Suite => suite::measure(&world, &self.scenarios),
+                What::Firmware => firmware::measure(&world, self.n.unwrap_or(firmware::N)).map_err(Into::into),
                 What::Handshake => handshake::measure(&world, self.n.unwrap_or(handshake::N), self.svg.as_deref()),
             };
             if let (What::Handshake, Some(baseline), Ok(Measured { more: Some((_, cells)), .. })) = (what, &baseline, &measured) {
