@@ -2,7 +2,10 @@
 # Builds the firmware for a board and leaves the image at firmware/target/BOARD.elf. Installs what that takes, once: the target
 # (rustup's where rustup can add it, else Debian's compiler, for which core and alloc are built: 20 s), QEMU, and the C side of Mbed TLS.
 #
-#   ci/firmware.sh [--check] [BOARD]    --check is format, lints and the app's tests, which run on this machine; the board is virt
+#   ci/firmware.sh [--check] [--prebuilt] [BOARD]    the board is virt
+#
+# --check     format, lints and the app's tests, which run on this machine
+# --prebuilt  with the Mbed TLS that comes with its crate, at firmware/target/BOARD-prebuilt.elf: it takes expired certificates (ci/cert-dates.sh)
 #
 # CARGO_TARGET_DIR is kept to: the firmware then builds in its folder `firmware`.
 set -euo pipefail
@@ -11,11 +14,13 @@ cd "$(dirname "$0")/.."
 target=riscv32imc-unknown-none-elf
 llvm=/usr/lib/llvm-19
 check=""
+prebuilt=""
 board=virt
 for argument in "$@"; do
     case "$argument" in
     --check) check=yes ;;
-    -*) echo "firmware: usage: ci/firmware.sh [--check] [BOARD]" >&2; exit 2 ;;
+    --prebuilt) prebuilt=yes ;;
+    -*) echo "firmware: usage: ci/firmware.sh [--check] [--prebuilt] [BOARD]" >&2; exit 2 ;;
     *) board="$argument" ;;
     esac
 done
@@ -98,9 +103,10 @@ if [ -n "$check" ]; then
     "$bin/cargo-clippy" clippy --locked --target "$host" -p app --all-targets -- -D warnings
     cargo test --locked --target "$host" -p app
 fi
-cargo build --locked --release -p "$board"
+cargo build --locked --release -p "$board" ${prebuilt:+--no-default-features --features prebuilt}
+image="target/$board${prebuilt:+-prebuilt}.elf"
 mkdir -p target
-cp "$out/$target/release/$board" "target/$board.elf.new"
-mv -f "target/$board.elf.new" "target/$board.elf"
-size "target/$board.elf" | awk 'NR == 2 { printf "firmware: image %d bytes\n", $1 + $2 }'
-echo "firmware: firmware/target/$board.elf (${SECONDS} s)"
+cp "$out/$target/release/$board" "$image.new"
+mv -f "$image.new" "$image"
+size "$image" | awk 'NR == 2 { printf "firmware: image %d bytes\n", $1 + $2 }'
+echo "firmware: firmware/$image (${SECONDS} s)"
