@@ -242,6 +242,7 @@ pub enum DeadlineKind {
     Renewal,
     /// The back-off is forgotten after a stable time.
     Stable,
-    /// A peer owes an answer (acknowledgement, PINGRESP, CONNACK): jumped to only after the line has been quiet.
+    /// The broker owes an answer (acknowledgement, PINGRESP, CONNACK), whatever else is due first: jumped to only after the line has been quiet
+    /// for long, since the time that passes is the answer's time too.
     Answer,
 }

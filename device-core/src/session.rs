@@ -270,7 +270,7 @@ impl Session {
         event
     }
 
-    /// When `tick` is next wanted, and whether for an answer the broker owes (true) or a PINGREQ (false).
+    /// When `tick` is next wanted, and whether the broker owes an answer until then, whatever the moment itself is for.
     pub fn deadline(&self) -> Option<(Instant, bool)> {
         match self.phase {
             Phase::Connecting { due } => Some((due, true)),
@@ -281,11 +281,7 @@ impl Session {
                 };
                 let publish = self.outbox.iter().filter_map(|o| o.due);
                 let answer = publish.chain(subscribe).chain(self.pings.front().copied()).min();
-                match (answer, self.ping_at()) {
-                    (Some(answer), Some(ping)) if ping < answer => Some((ping, false)),
-                    (Some(answer), _) => Some((answer, true)),
-                    (None, ping) => ping.map(|ping| (ping, false)),
-                }
+                answer.into_iter().chain(self.ping_at()).min().map(|at| (at, answer.is_some()))
             }
             Phase::Down | Phase::Closing => None,
         }

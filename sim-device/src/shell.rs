@@ -14,7 +14,7 @@ use crate::store::{CutPoints, Loaded, MemoryStore, Store};
 use crate::tls::LastClient;
 use device_core::device::{Boot, Device};
 use device_core::input::{Input, NetFailure, NetFailureKind, Network, WifiFailure};
-use device_core::output::{Output, POST_LIMIT, RequestId};
+use device_core::output::{DeadlineKind, Output, POST_LIMIT, RequestId};
 use device_core::report::Report;
 use device_core::secret::Secret;
 use device_core::storage::{Moment, StorageFailure, Write};
@@ -262,7 +262,10 @@ impl<'a, R: AsyncRead + Unpin, W: AsyncWrite + Unpin> Powered<'a, R, W> {
                     if !ahead.is_zero() {
                         self.clock.jump(ahead);
                         self.report(&Report::ClockJumped { ms: u64::try_from(ahead.as_millis()).unwrap_or(u64::MAX) });
-                        self.active = Instant::now();
+                        // An answer that has not come is not waited for again, unless the device says something more.
+                        if deadline.kind != DeadlineKind::Answer {
+                            self.active = Instant::now();
+                        }
                     }
                 }
                 return Some(Fact::Tick);

@@ -242,7 +242,8 @@ impl Device {
         }
         let backoffs = [self.wifi_retry, self.time_retry, self.mqtt_retry, self.issuance_retry()];
         let session = self.session.as_ref().filter(|_| self.link == Link::Open).and_then(Session::deadline);
-        let session = session.map(|(at, answer)| (at, if answer { DeadlineKind::Answer } else { DeadlineKind::Keepalive }));
+        let owed = session.is_some_and(|(_, owed)| owed);
+        let session = session.map(|(at, _)| (at, DeadlineKind::Keepalive));
         let stable = [self.mqtt_stable, self.wifi_stable].into_iter().flatten().map(|at| (at, DeadlineKind::Stable));
         let renewal = self.renewal_due();
         backoffs
@@ -254,7 +255,7 @@ impl Device {
             .chain(stable)
             .chain(session)
             .min()
-            .map(|(at, kind)| Deadline { at, kind })
+            .map(|(at, kind)| Deadline { at, kind: if owed { DeadlineKind::Answer } else { kind } })
     }
 
     /// Where the device stands.

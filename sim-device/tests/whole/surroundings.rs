@@ -2,11 +2,12 @@
 
 use crate::twin::{TODAY, Twin, parts};
 use device_core::sntp;
+use sim_device::limits::QUIET;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
-use tokio::net::{TcpListener, UdpSocket};
+use tokio::net::{TcpListener, TcpStream, UdpSocket};
 
 /// A broker that meets each connection with this, and how many came.
 async fn broker(greeting: &'static [u8], keep: bool) -> (String, Arc<AtomicUsize>) {
@@ -64,6 +65,50 @@ async fn a_skipping_clock_finds_a_silent_broker_out() {
     twin.told("clock skip on").await;
     twin.hears("attempt 2").await;
     assert!(count.load(Ordering::Relaxed) >= 2);
+}
+
+/// Answers every packet as it should be, a PINGREQ later than `QUIET`; all of them are short.
+async fn slow_to_answer_pings(mut stream: TcpStream) -> std::io::Result<()> {
+    loop {
+        let (kind, length) = (stream.read_u8().await?, stream.read_u8().await?);
+        let mut body = vec![0; length.into()];
+        stream.read_exact(&mut body).await?;
+        let answer = match kind >> 4 {
+            1 => CONNACK_SUBACK.to_vec(),
+            3 => {
+                let id = 2 + usize::from(u16::from_be_bytes([body[0], body[1]]));
+                vec![0x40, 2, body[id], body[id + 1]]
+            }
+            8 => vec![0x90, 4, body[0], body[1], 0, 1],
+            12 => {
+                tokio::time::sleep(QUIET * 10).await;
+                vec![0xd0, 0]
+            }
+            _ => continue,
+        };
+        stream.write_all(&answer).await?;
+    }
+}
+
+#[tokio::test]
+async fn a_skipping_clock_leaves_a_slow_broker_the_time_to_answer_a_ping() {
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let port = listener.local_addr().unwrap().port().to_string();
+    tokio::spawn(async move {
+        while let Ok((stream, _)) = listener.accept().await {
+            tokio::spawn(slow_to_answer_pings(stream));
+        }
+    });
+    // The next ping is due at the very moment at which the answer to this one is late.
+    let settings = [("MQTT_HOST", "127.0.0.1"), ("MQTT_PORT", &*port), ("MQTT_KEEPALIVE", "10"), ("ACK_TIMEOUT_MS", "10000")];
+    let mut twin = Twin::on(parts(&settings));
+    twin.provisioned().await;
+    twin.hears("Subscribed").await;
+    twin.told("clock skip on").await;
+    for _ in 0..4 {
+        twin.hears("Clock jumped").await;
+    }
+    assert!(!twin.said.iter().any(|line| line.contains("Disconnected")), "{:#?}", twin.said);
 }
 
 #[tokio::test]
