@@ -192,6 +192,19 @@ fn output_that_nobody_reads_is_no_panic_and_changes_no_verdict() {
 }
 
 #[test]
+#[cfg(target_os = "linux")]
+fn words_that_a_full_disk_loses_are_no_success() {
+    let home = home();
+    for arguments in [&["--help"][..], &["help", "run"], &["steps"], &["schema"]] {
+        let full = std::fs::File::options().write(true).open("/dev/full").unwrap();
+        let output = harness(&home, arguments).stdout(full).output().unwrap();
+        assert_eq!(output.status.code(), Some(3), "{arguments:?}");
+        let said = String::from_utf8_lossy(&output.stderr);
+        assert!(said.contains("could not write standard output"), "{arguments:?}: {said}");
+    }
+}
+
+#[test]
 fn a_replay_says_what_the_run_said() {
     let home = home();
     for (name, _, code) in SCENARIOS {

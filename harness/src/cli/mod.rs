@@ -16,6 +16,7 @@ use crate::broker::Choice;
 use crate::target::{self, Equipment, Facts, TargetError};
 use crate::{exit, say};
 use clap::{Parser, Subcommand};
+use std::io::IsTerminal as _;
 use std::path::PathBuf;
 use std::process::ExitCode;
 
@@ -117,9 +118,25 @@ impl DeviceOption {
 
 /// Parses the command line and does what it says.
 pub fn main() -> ExitCode {
-    // A wrong option ends here with clap's message and exit code 2.
-    let arguments = Arguments::parse();
-    let code = match arguments.command {
+    let code = match Arguments::try_parse() {
+        Ok(arguments) => act(arguments.command),
+        // Help and version are answers, whose words can be lost as any others'.
+        Err(asked) if !asked.use_stderr() => {
+            let styled = std::io::stdout().is_terminal() && std::env::var_os("NO_COLOR").is_none_or(|value| value.is_empty());
+            let _ = if styled { say::words(asked.render().ansi()) } else { say::words(asked.render()) };
+            exit::PASS
+        }
+        // A wrong option ends here with clap's message and exit code 2.
+        Err(wrong) => wrong.exit(),
+    };
+    ExitCode::from(match say::lost() {
+        Some(why) if code == exit::PASS => complain(format!("could not write standard output: {why}"), exit::INCONCLUSIVE),
+        _ => code,
+    })
+}
+
+fn act(command: Command) -> u8 {
+    match command {
         Command::Run(run) => run.run(),
         Command::Check(check) => check.run(),
         Command::Steps(steps) => steps.run(),
@@ -136,11 +153,7 @@ pub fn main() -> ExitCode {
         Command::Init(init) => init.run(),
         Command::Cuts(cuts) => cuts.run(),
         Command::Bench(bench) => bench.run(),
-    };
-    ExitCode::from(match say::lost() {
-        Some(why) if code == exit::PASS => complain(format!("could not write standard output: {why}"), exit::INCONCLUSIVE),
-        _ => code,
-    })
+    }
 }
 
 /// Says an error that is the input's or the testbed's, and gives its exit code.
