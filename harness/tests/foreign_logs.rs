@@ -21,6 +21,21 @@ const WIFI: &str = "I (620) wifi:wifi driver task: 3ffc0d5c, prio:23, stack:6656
 const NOT_CONNECTED: &str = "E (2510) esp-tls: Failed to open new connection\nE (2510) transport_base: Failed to open a new connection\n\
     E (2520) mqtt_client: Error transport connect\nI (2520) MQTT_EXAMPLE: MQTT_EVENT_ERROR\nI (2530) MQTT_EXAMPLE: MQTT_EVENT_DISCONNECTED\n";
 
+/// A broker that refuses a client ends the connection, and the client says that too.
+#[test]
+fn what_follows_a_refusal_is_no_other_trouble() {
+    let refused = "W (2600) mqtt_client: Connection refused, bad username or password\n";
+    for then in [
+        "E (2601) mqtt_client: mqtt_message_receive: transport_read() error: errno=128\n",
+        "I (2601) MQTT_CLIENT: Error MQTT Connected\n",
+        "I (2601) mqtt_client: Error MQTT Connected\nI (2602) MQTT_EXAMPLE: MQTT_EVENT_DISCONNECTED\n",
+    ] {
+        let told = look(&format!("{ROM}{WIFI}{refused}{then}"));
+        assert_eq!(told.reached, Some(State::MqttConnecting), "{told}");
+        assert!(told.trouble.as_ref().is_some_and(|trouble| trouble.likely.contains("user or password")), "{told}");
+    }
+}
+
 /// What it says after it joined the network, the stage reached, a part of what is likely, and of the scenario.
 #[test]
 fn what_goes_wrong_on_the_way_to_a_broker_is_told() {

@@ -52,6 +52,13 @@ pub struct Trouble {
     pub report: Option<Report>,
 }
 
+impl Trouble {
+    /// Whether the broker said no; the connection that it then ends is no trouble of its own.
+    fn is_refusal(&self) -> bool {
+        matches!(self.report, Some(Report::MqttRefused { .. }))
+    }
+}
+
 impl Diagnosis {
     /// Whether the device was connected at the end, and nothing was wrong with it.
     pub fn is_well(&self) -> bool {
@@ -156,6 +163,7 @@ pub fn diagnose(log: &Log) -> Diagnosis {
             && !follows
             // A follow-up of the same trouble says less than its first line.
             && !matches!(report, Report::EnrollmentFailed { ref why } if why.starts_with("certificate refused"))
+            && !(matches!(report, Report::MqttDisconnected { .. }) && told.trouble.as_ref().is_some_and(Trouble::is_refusal))
         {
             let line = if meant.is_some() { last.trim() } else { said.text };
             let line = printable(line).into_owned();
