@@ -379,7 +379,7 @@ fn link(
             };
             let at = one.told.iter().zip(&other.told).take_while(|(one, other)| one.text == other.text).count();
             let earlier =
-                |connections: &[Connection], until: usize| connections[..until].iter().flat_map(|c| c.told.clone()).collect();
+                |connections: &[Connection], until: usize| connections.iter().take(until).flat_map(|c| c.told.clone()).collect();
             // The connections before it stand before it in the strand.
             let (mut all_left, mut all_right): (Vec<Told>, Vec<Told>) = (earlier(left, i), earlier(right, j));
             let (at_left, at_right) = (all_left.len() + at, all_right.len() + at);

@@ -7,6 +7,9 @@
 //!
 //! Two things differ between runs that are the same, and are no difference: how often something was tried before it could succeed
 //! (a retry more of the same failure), and how far a strand came before the trial's end cut it off.
+//!
+//! Between traces of two targets the same is compared but for what is theirs: the cipher suite agreed, and which alert is sent in the clear,
+//! is the TLS library's choice; how a connection that ends at once looks, the network stack's; and only the twin tells what it stores.
 
 mod align;
 mod strand;
@@ -16,7 +19,7 @@ use crate::trace::read::Trace;
 use crate::verdict::Shown;
 use serde::Serialize;
 use std::fmt;
-use strand::Strands;
+use strand::{Between, Strands};
 
 /// Events shown before the one at which the traces part, at most.
 const BEFORE_MAX: usize = 6;
@@ -60,7 +63,8 @@ pub struct At {
 
 /// Compares two traces; none when they do not part.
 pub fn diff(left: &Trace, right: &Trace) -> Option<Parting> {
-    let (a, b) = (Strands::of(left), Strands::of(right));
+    let between = if left.header.target == right.header.target { Between::Runs } else { Between::Targets };
+    let (a, b) = (Strands::of(left, between), Strands::of(right, between));
     let mut partings = align::partings(&a, &b);
     partings.sort_by_key(|parting| parting.when);
     let mut partings = partings.into_iter();

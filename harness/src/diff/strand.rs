@@ -56,6 +56,15 @@ impl Connection {
     }
 }
 
+/// What two traces are compared for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Between {
+    /// Of one target: everything.
+    Runs,
+    /// Of two: not what each has of its own.
+    Targets,
+}
+
 /// A trace, cut into strands.
 pub(super) struct Strands {
     pub strands: BTreeMap<Key, Vec<Told>>,
@@ -83,7 +92,7 @@ pub(super) struct Strands {
 }
 
 impl Strands {
-    pub fn of(trace: &Trace) -> Strands {
+    pub fn of(trace: &Trace, between: Between) -> Strands {
         let events = &trace.events;
         let end = end_of(events);
         let words = Words::of(events)
@@ -127,14 +136,17 @@ impl Strands {
                 strands.renewing = Some(index);
             }
             if event.from == Source::Link {
-                strands.link(&words, event, index);
+                strands.link(&words, event, index, between);
+                continue;
+            }
+            if between == Between::Targets && matches!(event.what, What::Stored { .. }) {
                 continue;
             }
             // Whether a device is missed, and its last will published, before it is back or the broker gone is chance.
             if interrupted && matches!(&event.what, What::Message(message) if message.payload.contains("offline")) {
                 continue;
             }
-            let Some((matter, text, retry)) = told(&words, event, &mut attempts) else { continue };
+            let Some((matter, text, retry)) = told(&words, between, event, &mut attempts) else { continue };
             let key = Key { source: event.from, matter };
             let strand = strands.strands.entry(key).or_default();
             // A datagram may be lost, and is sent again.
@@ -147,7 +159,8 @@ impl Strands {
         strands
     }
 
-    fn link(&mut self, words: &Words, event: &Event, index: usize) {
+    fn link(&mut self, words: &Words, event: &Event, index: usize, between: Between) {
+        let own = between == Between::Runs;
         let (to, number, text, answered) = match &event.what {
             What::Opened { to, connection } => (to, *connection, "opened".to_owned(), None),
             What::ClientHello(hello) => {
@@ -155,12 +168,13 @@ impl Strands {
                 (&hello.to, hello.connection, format!("ClientHello: TLS {}, server name {name}", hello.versions.join("/")), None)
             }
             What::ServerHello(hello) => {
-                (&hello.to, hello.connection, format!("ServerHello: TLS {}, {}", hello.version, hello.suite), Some(true))
+                let suite = if own { format!(", {}", hello.suite) } else { String::new() };
+                (&hello.to, hello.connection, format!("ServerHello: TLS {}{suite}", hello.version), Some(true))
             }
             What::ClientCertificate { to, connection, sent } => {
                 (to, *connection, format!("client certificate {}", if *sent { "sent" } else { "withheld" }), None)
             }
-            What::Alert { to, connection, by, name } => (to, *connection, format!("alert {name} by {by}"), Some(true)),
+            What::Alert { to, connection, by, name } if own => (to, *connection, format!("alert {name} by {by}"), Some(true)),
             What::Closed { to, connection, bytes_down, .. } => (to, *connection, "closed".to_owned(), Some(*bytes_down > 0)),
             _ => return,
         };
@@ -223,10 +237,10 @@ fn reach(trace: &Trace) -> Option<Reach> {
 /// The matter, the words, and what is retried; none for what is no part of a comparison.
 type Matter = (String, String, Option<String>);
 
-fn told(words: &Words, event: &Event, attempts: &mut BTreeMap<String, u32>) -> Option<Matter> {
+fn told(words: &Words, between: Between, event: &Event, attempts: &mut BTreeMap<String, u32>) -> Option<Matter> {
     let plain = |matter: &str, text: String| Some((matter.to_owned(), text, None));
     match &event.what {
-        What::Line(line) if event.from == Source::Device => device(words, line, attempts),
+        What::Line(line) if event.from == Source::Device => device(words, between, line, attempts),
         What::Line(line) if event.from == Source::Broker => broker(words, line),
         What::Ended(Ended::Crashed { .. }) => plain("session", "crashed".into()),
         What::Ended(Ended::Lost { .. }) => plain("session", "lost".into()),
@@ -261,16 +275,23 @@ fn told(words: &Words, event: &Event, attempts: &mut BTreeMap<String, u32>) -> O
 }
 
 /// A line of the device's console. What is outside its vocabulary is told only where it says that the device died.
-fn device(words: &Words, line: &str, attempts: &mut BTreeMap<String, u32>) -> Option<Matter> {
+fn device(words: &Words, between: Between, line: &str, attempts: &mut BTreeMap<String, u32>) -> Option<Matter> {
     let Some((said, report)) = Report::from_line(line) else {
         return crash_in(line).map(|last| (SESSION.to_owned(), format!("crashed: {last}"), None));
     };
     let name = report.word().name;
     let text = |matter: &str, text: String| Some((matter.to_owned(), format!("{name}: {text}"), None));
     // A failure's kind is stable; what the system says of it is not.
-    let kind = |why: &str| words.stable(why.split(": ").next().unwrap_or(why));
+    let kind = |why: &str| match why.split(": ").next().unwrap_or(why) {
+        // How a connection that ends at once looks is the network stack's choice.
+        "reset" | "refused" | "ended" if between == Between::Targets => "cut".into(),
+        kind => words.stable(kind),
+    };
     match &report {
-        Report::ClockJumped { .. } => None,
+        // How much memory is in use is measured.
+        Report::ClockJumped { .. } | Report::Memory { .. } => None,
+        // Whether the network is up before or after the first settings are told is chance.
+        Report::HttpListening { .. } => text("http", words.stable(said.text)),
         Report::ConsoleReady {} | Report::Help { .. } | Report::Status { .. } | Report::Setting { .. } => {
             text("console", words.stable(said.text))
         }

@@ -5,6 +5,7 @@ use crate::broker::{Broker, BrokerSpec, Login, Rival, Tap, Tls, scripted};
 use crate::event::{Source, What};
 use crate::scenario::header::ServerCertificate;
 use crate::scenario::value::Text;
+use crate::trace::tape::Tape;
 use device_core::command::Command;
 use device_core::config::Security;
 use device_core::secret::Secret;
@@ -106,6 +107,7 @@ impl Testbed {
         let new = change.certificate.map(|certificate| self.world.new_server_identity(&names, certificate)).transpose()?;
         let users = change.users.as_ref().map(|users| self.users(users));
         let (ours, next) = (self.world.pki().clone(), self.world.next_pki()?);
+        let tape = self.tape.clone();
         let servers = self.servers().await?;
         let mut spec = servers.spec.clone();
         if let Some(users) = users {
@@ -131,7 +133,7 @@ impl Testbed {
             spec.plain_beside = open;
         }
         let Some(clients) = change.clients else {
-            servers.apply(spec, how).await?;
+            servers.apply(spec, how, &tape).await?;
             if how == How::Restart {
                 servers.tap.ready(TAP_WITHIN).await?;
             }
@@ -147,7 +149,7 @@ impl Testbed {
             return Err(ActError::new("change whose certificates the broker takes: it takes none", "write `security: mutual-tls`"));
         };
         spec.client_ca = Some(trusted);
-        servers.apply(spec, how).await?;
+        servers.apply(spec, how, &tape).await?;
         servers.login.tls = Some(Tls::pinned(&server.chain_pem, Some(&tap))?);
         self.told_broker(how);
         self.connect_tap_anew().await
@@ -166,7 +168,7 @@ impl Testbed {
             Source::Runner,
             match how {
                 How::Reload => What::Note("the broker has read its files again".into()),
-                How::Restart => What::BrokerPower { now: "restarted".into() },
+                How::Restart => What::BrokerPower { now: "started".into() },
             },
         );
     }
@@ -176,7 +178,7 @@ impl Testbed {
     /// # Errors
     /// When there is none, or the broker has no list, or says that it could not read it.
     pub async fn revoke(&mut self) -> Result<(), ActError> {
-        let device_id = self.device_id.clone();
+        let (device_id, tape) = (self.device_id.clone(), self.tape.clone());
         let servers = self.servers().await?;
         if servers.spec.crl.is_none() {
             return Err(ActError::new("revoke: the broker has no revocation list", "write `broker: { crl: true }`"));
@@ -185,7 +187,7 @@ impl Testbed {
             return Err(ActError::new("revoke: the device has no certificate that is not", "wait until it has one"));
         }
         let spec = BrokerSpec { crl: Some(servers.ca.crl()?), ..servers.spec.clone() };
-        servers.apply(spec, How::Reload).await?;
+        servers.apply(spec, How::Reload, &tape).await?;
         self.told_broker(How::Reload);
         Ok(())
     }
@@ -234,12 +236,15 @@ impl Servers {
         self.broker.as_mut().ok_or_else(shared)
     }
 
-    /// Makes the broker this one.
-    async fn apply(&mut self, spec: BrokerSpec, how: How) -> Result<(), ActError> {
+    /// Makes the broker this one; a restart is a stop, said here, and a start, said when the tap is back.
+    async fn apply(&mut self, spec: BrokerSpec, how: How, tape: &Tape) -> Result<(), ActError> {
         let broker = self.own_broker()?;
         match how {
             How::Reload => broker.reload(spec.clone()).await?,
-            How::Restart => broker.restart(spec.clone()).await?,
+            How::Restart => {
+                tape.say(Source::Runner, What::BrokerPower { now: "stopped".into() });
+                broker.restart(spec.clone()).await?;
+            }
         }
         self.spec = spec;
         Ok(())
