@@ -106,6 +106,15 @@ fn a_device_does_not_know_that_it_is_tested() {
     assert!(files("sim-device/src", ".rs").len() > 3);
 }
 
+/// A folder of `tempfile` stays behind when a signal ends the harness; one of `child::PrivateDir` goes with it.
+#[test]
+fn temporary_folders_are_known_to_the_reaper() {
+    for (path, text) in files("harness/src", "rs") {
+        let code = code(&text);
+        assert!(!code.contains("tempdir()") && !code.contains("TempDir::"), "{path} makes a folder that no reaper knows");
+    }
+}
+
 #[test]
 fn targets_are_named_where_they_live() {
     // Their commands' help may name them, the schema's manual gives examples, and the benches measure one.

@@ -1,6 +1,7 @@
 //! The firmware in an emulator: how long it takes to its console, to its broker and through a handshake, and the memory it takes.
 
 use super::{Figure, Measured, quantile};
+use crate::child::PrivateDir;
 use crate::event::{Event, Source, What};
 use crate::runner::{self, Options, Trial};
 use crate::scenario;
@@ -56,7 +57,7 @@ pub(super) fn is_there() -> bool {
 /// Measures; `n` devices one after the other.
 pub(super) fn measure(world: &Arc<World>, n: u32) -> Result<Measured, String> {
     let facts = target()?;
-    let traces = tempfile::tempdir().map_err(|e| e.to_string())?;
+    let traces = PrivateDir::new("bench").map_err(|e| e.to_string())?;
     let ways: Result<Vec<Way>, String> =
         (0..n.max(1)).map(|seed| world.runtime().block_on(one(world, facts, traces.path(), seed))).collect();
     let ways = ways?;

@@ -1,6 +1,7 @@
 //! What the runner itself costs: a scenario whose steps wait for nothing and touch nothing, from loading's end to the verdict.
 
 use super::{Figure, Measured, quantile};
+use crate::child::PrivateDir;
 use crate::runner::{self, Options, Trial};
 use crate::scenario;
 use crate::target;
@@ -19,7 +20,7 @@ pub(super) fn measure(world: &Arc<World>, n: u32) -> Result<Measured, Box<dyn Er
     let rows = scenario::read(Path::new("nothing.yaml"), text.as_bytes()).map_err(|diagnostic| diagnostic.render(false))?;
     let row = rows.into_iter().next().ok_or("no trial")?;
     let trial = Trial::new(Arc::new(row), &target::twin::FACTS, 1);
-    let traces = tempfile::tempdir()?;
+    let traces = PrivateDir::new("bench")?;
     let options = Options {
         broker: crate::broker::Choice::Auto,
         traces: traces.path().to_owned(),

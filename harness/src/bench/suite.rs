@@ -1,6 +1,7 @@
 //! The whole suite's wall time, with as many trials at once as `harness run` has.
 
 use super::{Figure, Measured};
+use crate::child::PrivateDir;
 use crate::runner::{self, Options, Trial};
 use crate::world::World;
 use crate::{scenario, target};
@@ -16,7 +17,7 @@ pub(super) fn measure(world: &Arc<World>, folder: &Path) -> Result<Measured, Box
         let rows = scenario::load(&file).map_err(|diagnostic| diagnostic.render(false))?;
         trials.extend(rows.into_iter().map(|row| Trial::new(Arc::new(row), &target::twin::FACTS, 1)));
     }
-    let traces = tempfile::tempdir()?;
+    let traces = PrivateDir::new("bench")?;
     let options = Options {
         broker: crate::broker::Choice::Auto,
         traces: traces.path().to_owned(),
