@@ -11,6 +11,7 @@ use alloc::vec::Vec;
 use core::fmt;
 use core::str;
 use serde::Deserialize;
+use serde::de::{Deserializer, Error, IgnoredAny, MapAccess, Visitor};
 use serde_json::json;
 use x509_cert::Certificate;
 use x509_cert::der::asn1::ObjectIdentifier;
@@ -20,8 +21,8 @@ use x509_cert::ext::pkix::{BasicConstraints, ExtendedKeyUsage, KeyUsage, Subject
 use x509_cert::request::CertReq;
 use x509_cert::spki::AlgorithmIdentifierOwned;
 
-/// The longest reply read, in bytes.
-pub const REPLY_LIMIT: usize = 64 * 1024;
+/// The longest reply read, in bytes: a device's heap must hold it, its texts and the set made of them, beside two TLS connections.
+pub const REPLY_LIMIT: usize = 16 * 1024;
 /// The most certificates in a chain: the device's own and its intermediates.
 pub const CHAIN_MAX: usize = 6;
 /// The most anchors in `ca_certificate`.
@@ -148,10 +149,6 @@ impl Reply {
     /// `Unfit::BadReply`.
     pub fn parse(body: &[u8]) -> Result<Reply, Unfit> {
         #[derive(Deserialize)]
-        struct Content {
-            content: String,
-        }
-        #[derive(Deserialize)]
         struct Body {
             certificate: Content,
             ca_certificate: Content,
@@ -159,6 +156,39 @@ impl Reply {
         let object = body.len() <= REPLY_LIMIT && body.trim_ascii_start().starts_with(b"{");
         let body: Body = object.then(|| serde_json::from_slice(body).ok()).flatten().ok_or(Unfit::BadReply)?;
         Ok(Reply { certificate: body.certificate.content, ca_certificate: body.ca_certificate.content })
+    }
+}
+
+/// The object around each text of a reply.
+struct Content {
+    content: String,
+}
+
+impl<'de> Deserialize<'de> for Content {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Content, D::Error> {
+        struct Fields;
+        impl<'de> Visitor<'de> for Fields {
+            type Value = Content;
+            fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                f.write_str("an object")
+            }
+            // The error that serde makes of a text repeats all of it, escaped: more than a device's heap may hold.
+            fn visit_str<E: Error>(self, _: &str) -> Result<Content, E> {
+                Err(E::custom("a text"))
+            }
+            fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<Content, A::Error> {
+                let mut content = None;
+                while let Some(name) = map.next_key::<String>()? {
+                    match &*name {
+                        "content" if content.is_some() => return Err(A::Error::duplicate_field("content")),
+                        "content" => content = Some(map.next_value()?),
+                        _ => drop(map.next_value::<IgnoredAny>()?),
+                    }
+                }
+                Ok(Content { content: content.ok_or_else(|| A::Error::missing_field("content"))? })
+            }
+        }
+        deserializer.deserialize_any(Fields)
     }
 }
 

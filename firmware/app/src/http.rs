@@ -30,8 +30,8 @@ pub const HEAD_LIMIT: Duration = Duration::from_secs(5);
 pub const BODY_READ_LIMIT: Duration = Duration::from_secs(5);
 /// How long a connection may last, whatever is done on it.
 pub const CONNECTION_LIMIT: Duration = Duration::from_secs(60);
-/// The bytes of the largest request head.
-pub const HEAD_BYTES_MAX: usize = 8 * 1024;
+/// The bytes of the largest request head; half of what the twin takes, since each connection may hold so much of the heap.
+pub const HEAD_BYTES_MAX: usize = 4 * 1024;
 /// The most header lines of a request.
 const HEADERS_MAX: usize = 64;
 /// What an aborted request may still send before its connection is dropped, so that its sender reads the answer.
@@ -205,6 +205,7 @@ impl Connection<'_> {
         let mut chunk = [0; CHUNK];
         match self.socket.read(&mut chunk).await {
             Ok(n) if n > 0 => {
+                self.waiting.reserve_exact(n);
                 self.waiting.extend_from_slice(&chunk[..n]);
                 Ok(())
             }

@@ -45,3 +45,6 @@ mod tls;
 pub use air::{Air, Wifi};
 pub use parts::{Heap, Parts};
 pub use shell::run;
+
+#[cfg(test)]
+mod counted;

@@ -6,7 +6,7 @@ use alloc::vec::Vec;
 use embedded_io_async::Read;
 
 /// The bytes of the largest head of an answer.
-pub const HEAD_BYTES_MAX: usize = 16 * 1024;
+pub const HEAD_BYTES_MAX: usize = 8 * 1024;
 /// The most header lines of an answer.
 const HEADERS_MAX: usize = 64;
 /// The most answers that only say that another is to come (RFC 9110 section 15.2).
@@ -63,6 +63,8 @@ impl<R: Read> Incoming<'_, R> {
     async fn more(&mut self) -> Result<bool, Unreadable<R::Error>> {
         let mut chunk = [0; CHUNK];
         let n = self.stream.read(&mut chunk).await.map_err(Unreadable::Stream)?;
+        // No more than is there: doubling would take three times as much of the heap for a moment.
+        self.waiting.reserve_exact(n);
         self.waiting.extend_from_slice(&chunk[..n]);
         Ok(n > 0)
     }
@@ -123,14 +125,24 @@ impl<R: Read> Incoming<'_, R> {
                         // What may follow (trailers) is of no use, and the connection ends with this answer.
                         return Ok(body);
                     }
-                    while self.waiting.len() < at + size + 2 {
+                    self.waiting.drain(..at);
+                    body.reserve_exact(size);
+                    let mut left = size;
+                    while left > 0 {
+                        if self.waiting.is_empty() {
+                            self.must_come().await?;
+                        }
+                        let n = left.min(self.waiting.len());
+                        body.extend(self.waiting.drain(..n));
+                        left -= n;
+                    }
+                    while self.waiting.len() < 2 {
                         self.must_come().await?;
                     }
-                    body.extend_from_slice(&self.waiting[at..at + size]);
-                    if self.waiting[at + size..at + size + 2] != *b"\r\n" {
+                    if !self.waiting.starts_with(b"\r\n") {
                         return Err(broken("a chunk has no end"));
                     }
-                    self.waiting.drain(..at + size + 2);
+                    self.waiting.drain(..2);
                 }
                 Ok(httparse::Status::Partial) if self.waiting.len() > CHUNK => return Err(broken("a chunk has no size")),
                 Ok(httparse::Status::Partial) => self.must_come().await?,
@@ -236,5 +248,31 @@ mod tests {
         let mut stream = Slow(endless.as_bytes(), usize::MAX);
         assert!(matches!(block_on(read(&mut stream, 16)), Err(Unreadable::TooLarge)));
         assert!(stream.0.len() > 990_000, "the rest is not read");
+    }
+
+    #[test]
+    fn the_largest_answer_fits_into_a_board_s_heap() {
+        use device_core::enrollment::{REPLY_LIMIT, Reply, Unfit};
+        // Three bytes, and eight where a text is repeated in an error.
+        let blanks = "\u{200b}".repeat((REPLY_LIMIT - 64) / 3);
+        for body in [
+            format!(r#"{{"certificate":"{blanks}"}}"#),
+            format!(r#"{{"certificate":{{"content":"{blanks}"}},"ca_certificate":7}}"#),
+        ] {
+            let chunks = body.split_inclusive(':').map(|c| format!("{:x}\r\n{c}\r\n", c.len())).collect::<String>();
+            for answer in [
+                format!("HTTP/1.1 200 OK\r\ncontent-length: {}\r\n\r\n{body}", body.len()),
+                format!("HTTP/1.1 200 OK\r\n\r\n{body}"),
+                format!("HTTP/1.1 200 OK\r\ntransfer-encoding: chunked\r\n\r\n{chunks}0\r\n\r\n"),
+            ] {
+                let whole = || block_on(read(&mut Slow(answer.as_bytes(), usize::MAX), REPLY_LIMIT)).ok();
+                let (read, most) = crate::counted::most(whole);
+                assert!(most < REPLY_LIMIT * 5 / 2, "{most} bytes to read {}", answer.len());
+                let read = read.expect("an answer").1;
+                let (parsed, most) = crate::counted::most(|| Reply::parse(&read));
+                assert_eq!(parsed, Err(Unfit::BadReply));
+                assert!(most < REPLY_LIMIT * 3 / 2, "{most} bytes to understand {}", read.len());
+            }
+        }
     }
 }

@@ -16,12 +16,14 @@ use device_core::output::{ClientIdentity, Trust};
 use device_core::time::UnixTime;
 use embassy_time::{Instant, with_deadline};
 use mbedtls_rs::sys::{
-    MBEDTLS_ERR_SSL_BAD_CERTIFICATE, MBEDTLS_ERR_SSL_BAD_INPUT_DATA, MBEDTLS_ERR_SSL_BAD_PROTOCOL_VERSION,
-    MBEDTLS_ERR_SSL_BUFFER_TOO_SMALL, MBEDTLS_ERR_SSL_CONN_EOF, MBEDTLS_ERR_SSL_FATAL_ALERT_MESSAGE,
-    MBEDTLS_ERR_SSL_HANDSHAKE_FAILURE, MBEDTLS_ERR_SSL_PEER_CLOSE_NOTIFY, MBEDTLS_ERR_X509_CERT_VERIFY_FAILED,
-    MBEDTLS_X509_BADCERT_BAD_KEY, MBEDTLS_X509_BADCERT_BAD_MD, MBEDTLS_X509_BADCERT_BAD_PK, MBEDTLS_X509_BADCERT_CN_MISMATCH,
-    MBEDTLS_X509_BADCERT_EXPIRED, MBEDTLS_X509_BADCERT_EXT_KEY_USAGE, MBEDTLS_X509_BADCERT_FUTURE, MBEDTLS_X509_BADCERT_KEY_USAGE,
-    MBEDTLS_X509_BADCERT_MISSING, MBEDTLS_X509_BADCERT_NOT_TRUSTED, MBEDTLS_X509_BADCERT_NS_CERT_TYPE,
+    MBEDTLS_ERR_PK_UNKNOWN_NAMED_CURVE, MBEDTLS_ERR_PK_UNKNOWN_PK_ALG, MBEDTLS_ERR_SSL_BAD_CERTIFICATE,
+    MBEDTLS_ERR_SSL_BAD_INPUT_DATA, MBEDTLS_ERR_SSL_BAD_PROTOCOL_VERSION, MBEDTLS_ERR_SSL_BUFFER_TOO_SMALL,
+    MBEDTLS_ERR_SSL_CONN_EOF, MBEDTLS_ERR_SSL_FATAL_ALERT_MESSAGE, MBEDTLS_ERR_SSL_HANDSHAKE_FAILURE,
+    MBEDTLS_ERR_SSL_PEER_CLOSE_NOTIFY, MBEDTLS_ERR_X509_CERT_VERIFY_FAILED, MBEDTLS_ERR_X509_FATAL_ERROR,
+    MBEDTLS_ERR_X509_FEATURE_UNAVAILABLE, MBEDTLS_ERR_X509_FILE_IO_ERROR, MBEDTLS_X509_BADCERT_BAD_KEY,
+    MBEDTLS_X509_BADCERT_BAD_MD, MBEDTLS_X509_BADCERT_BAD_PK, MBEDTLS_X509_BADCERT_CN_MISMATCH, MBEDTLS_X509_BADCERT_EXPIRED,
+    MBEDTLS_X509_BADCERT_EXT_KEY_USAGE, MBEDTLS_X509_BADCERT_FUTURE, MBEDTLS_X509_BADCERT_KEY_USAGE, MBEDTLS_X509_BADCERT_MISSING,
+    MBEDTLS_X509_BADCERT_NOT_TRUSTED, MBEDTLS_X509_BADCERT_NS_CERT_TYPE,
 };
 use mbedtls_rs::{
     AuthMode, Certificate, ClientSessionConfig, Credentials, PrivateKey, Session, SessionConfig, SessionError, Tls, TlsReference,
@@ -148,6 +150,8 @@ pub(crate) fn session_failure(e: &SessionError, flags: u32, what: &str) -> NetFa
     };
     match code {
         MBEDTLS_ERR_X509_CERT_VERIFY_FAILED => certificate_failure(flags),
+        // What a certificate may be used for is judged behind its verification.
+        MBEDTLS_ERR_SSL_BAD_CERTIFICATE if flags != 0 => certificate_failure(flags),
         MBEDTLS_ERR_SSL_FATAL_ALERT_MESSAGE => match alert::take() {
             Some(alert::PROTOCOL_VERSION) => failure(NetFailureKind::Tls, "no common TLS version (alert protocol_version)"),
             Some(alert) => failure(NetFailureKind::Alert, format!("the server sent alert {}", alert::name(alert))),
@@ -161,8 +165,23 @@ pub(crate) fn session_failure(e: &SessionError, flags: u32, what: &str) -> NetFa
         }
         MBEDTLS_ERR_SSL_CONN_EOF => failure(NetFailureKind::Reset, format!("{what}: ended in the middle")),
         MBEDTLS_ERR_SSL_PEER_CLOSE_NOTIFY => failure(NetFailureKind::Ended, format!("{what}: the server ended it")),
+        code if is_unreadable(code) => {
+            let code = code.unsigned_abs();
+            failure(NetFailureKind::BadCertificate, format!("the server's certificate cannot be used: Mbed TLS says -0x{code:04x}"))
+        }
         code => failure(NetFailureKind::Tls, format!("{what}: Mbed TLS says -0x{:04x}", code.unsigned_abs())),
     }
+}
+
+/// Whether this is what Mbed TLS says of a certificate or public key that it cannot read, or of a chain that is too long; what its lower
+/// layers said is in the last seven bits.
+fn is_unreadable(code: i32) -> bool {
+    const FIRST: u32 = MBEDTLS_ERR_X509_FEATURE_UNAVAILABLE.unsigned_abs();
+    const LAST: u32 = MBEDTLS_ERR_X509_FILE_IO_ERROR.unsigned_abs();
+    const FIRST_KEY: u32 = MBEDTLS_ERR_PK_UNKNOWN_NAMED_CURVE.unsigned_abs();
+    const LAST_KEY: u32 = MBEDTLS_ERR_PK_UNKNOWN_PK_ALG.unsigned_abs();
+    let said = code.unsigned_abs() & !0x7f;
+    matches!(said, FIRST..=LAST | FIRST_KEY..=LAST_KEY) || code == MBEDTLS_ERR_X509_FATAL_ERROR
 }
 
 /// The gravest of what was found, as the twin ranks it.
@@ -250,4 +269,30 @@ mod wall_clock {
     }
 
     use alloc::string::ToString as _;
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use mbedtls_rs::sys::MBEDTLS_ERR_ASN1_LENGTH_MISMATCH;
+    use mbedtls_rs::sys::MbedtlsError;
+
+    #[test]
+    fn a_certificate_s_fault_is_named() {
+        let named = |code, flags| session_failure(&SessionError::MbedTls(MbedtlsError::new(code)), flags, "TLS handshake").kind;
+        for (code, flags, kind) in [
+            (MBEDTLS_ERR_X509_CERT_VERIFY_FAILED, MBEDTLS_X509_BADCERT_EXPIRED, NetFailureKind::CertificateExpired),
+            // TLS 1.3 judges the usage when the rest is verified, and says it in another way.
+            (MBEDTLS_ERR_SSL_BAD_CERTIFICATE, MBEDTLS_X509_BADCERT_EXT_KEY_USAGE, NetFailureKind::WrongUsage),
+            (MBEDTLS_ERR_SSL_BAD_CERTIFICATE, 0, NetFailureKind::BadCertificate),
+            (-0x2562, 0, NetFailureKind::BadCertificate),
+            (MBEDTLS_ERR_X509_FEATURE_UNAVAILABLE + MBEDTLS_ERR_ASN1_LENGTH_MISMATCH, 0, NetFailureKind::BadCertificate),
+            (MBEDTLS_ERR_PK_UNKNOWN_PK_ALG, 0, NetFailureKind::BadCertificate),
+            (MBEDTLS_ERR_X509_FATAL_ERROR, 0, NetFailureKind::BadCertificate),
+            (-0x7200, 0, NetFailureKind::Tls),
+            (-0x3d00, 0, NetFailureKind::Tls),
+        ] {
+            assert_eq!(named(code, flags), kind, "-0x{:04x}", code.unsigned_abs());
+        }
+    }
 }

@@ -8,7 +8,7 @@ use serde::Deserialize;
 #[derive(Clone, Debug, PartialEq, Eq, Deserialize, schemars::JsonSchema)]
 #[serde(rename_all = "kebab-case", deny_unknown_fields)]
 pub struct ChainTooLarge {
-    /// Certificates of the chain, 3 to 1000. The twin takes 6, and an answer of 64 KiB: about 70.
+    /// Certificates of the chain, 3 to 1000. A device takes 6, and an answer of 16 KiB: about 20.
     #[serde(deserialize_with = "length")]
     #[schemars(range(min = 3, max = 1000))]
     pub certificates: usize,
