@@ -15,6 +15,7 @@ use crate::console::OpenConsole;
 use crate::event::{Exchange, Power, Source, What};
 use crate::link::Link;
 use crate::runner::Trial;
+use crate::scenario::header::BrokerSpec as BrokerHeader;
 use crate::scenario::value::Text;
 use crate::scenario::{Scenario, header};
 use crate::site::{Network, Site};
@@ -454,13 +455,25 @@ impl Testbed {
         self.servers.as_mut().ok_or_else(|| ActError::new("start the servers", "report this as a bug"))
     }
 
+    /// The names in a certificate of the broker: those the scenario says, else all that devices call this machine; a common name is one.
+    fn broker_names(&self, certificate: header::ServerCertificate) -> Vec<String> {
+        match (&self.scenario.broker.names, certificate) {
+            (Some(names), _) => names.clone(),
+            (None, header::ServerCertificate::CommonNameOnly) => vec![self.host.to_owned()],
+            (None, _) => server_names(),
+        }
+    }
+
     /// Starts everything beside the device, at the same time where nothing depends on the other.
     async fn start_servers(&mut self) -> Result<Servers, ActError> {
         let header = &self.scenario;
         let security: Security = header.broker.security.unwrap_or(header.device.security).into();
         let server = match security {
             Security::Plain => None,
-            _ => Some(self.world.server_identity(&header.broker)?),
+            _ => {
+                let names = Some(self.broker_names(header.broker.certificate));
+                Some(self.world.server_identity(&BrokerHeader { names, ..header.broker.clone() })?)
+            }
         };
         let tap_password = Secret::new(self.world.tap_password());
         let users = self.users(&header.broker.users);

@@ -1,7 +1,7 @@
 //! What the trials of one process share: the runtime, the authority, and brokers that serve many trials.
 
 use crate::broker::{Backend, BrokerError, BrokerSpec, Choice, Endpoint, Log, Started};
-use crate::ca::pki::{DAY_S, Identity, Pki, PkiError, ServerSpec};
+use crate::ca::pki::{DAY_S, Identity, Pki, PkiError, ServerFlaw, ServerSpec};
 use crate::scenario::header::{self, ServerCertificate};
 use crate::testbed::{TAP, server_names};
 use device_core::config::Security;
@@ -139,6 +139,9 @@ impl World {
                 wanted.not_after = Some(wall_unix() - DAY_S);
                 self.pki.server(&wanted)
             }
+            ServerCertificate::CommonNameOnly => self.pki.server(&ServerSpec { flaw: Some(ServerFlaw::CommonNameOnly), ..wanted }),
+            ServerCertificate::AnyPurpose => self.pki.server(&ServerSpec { flaw: Some(ServerFlaw::AnyPurpose), ..wanted }),
+            ServerCertificate::Authority => self.pki.server(&ServerSpec { flaw: Some(ServerFlaw::Authority), ..wanted }),
             ServerCertificate::UnknownCa => Pki::new(wall_unix())?.server(&wanted),
             ServerCertificate::NextCa => self.next_pki()?.server(&wanted),
         }

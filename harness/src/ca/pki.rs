@@ -64,12 +64,25 @@ pub struct ServerSpec {
     pub not_before: Option<i64>,
     /// Valid until, seconds since 1970; as long as the PKI when none.
     pub not_after: Option<i64>,
+    /// What makes it unfit for a server.
+    pub flaw: Option<ServerFlaw>,
+}
+
+/// What makes a certificate unfit for a server, though it is signed, in its time and for the right host.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum ServerFlaw {
+    /// No subjectAltName: the first name is the common name alone (RFC 9525 §6.3: not to be looked at).
+    CommonNameOnly,
+    /// extendedKeyUsage anyExtendedKeyUsage in place of serverAuth (CA/Browser Forum BR 7.1.2.7.10).
+    AnyPurpose,
+    /// It is a CA's: CA:TRUE, keyCertSign.
+    Authority,
 }
 
 impl ServerSpec {
     /// A certificate for these names, valid as long as the PKI.
     pub fn new<N: Into<String>>(names: impl IntoIterator<Item = N>) -> Self {
-        ServerSpec { names: names.into_iter().map(Into::into).collect(), not_before: None, not_after: None }
+        ServerSpec { names: names.into_iter().map(Into::into).collect(), not_before: None, not_after: None, flaw: None }
     }
 }
 
@@ -230,11 +243,14 @@ impl Pki {
     pub fn server(&self, spec: &ServerSpec) -> Result<Identity, PkiError> {
         let draft = Draft {
             common_name: spec.names.first().cloned().unwrap_or_default(),
-            names: spec.names.clone(),
+            names: if spec.flaw == Some(ServerFlaw::CommonNameOnly) { Vec::new() } else { spec.names.clone() },
             not_before: spec.not_before.unwrap_or(self.made_at.saturating_sub(BACK_DATED_S)),
             not_after: spec.not_after.unwrap_or(self.made_at.saturating_add(VALID_S)),
-            purposes: vec![ExtendedKeyUsagePurpose::ServerAuth],
-            role: Role::EndEntity,
+            purposes: vec![match spec.flaw {
+                Some(ServerFlaw::AnyPurpose) => ExtendedKeyUsagePurpose::Any,
+                _ => ExtendedKeyUsagePurpose::ServerAuth,
+            }],
+            role: if spec.flaw == Some(ServerFlaw::Authority) { Role::Authority } else { Role::EndEntity },
         };
         self.identity(&self.servers, &draft)
     }

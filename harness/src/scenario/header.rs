@@ -218,6 +218,12 @@ pub enum ServerCertificate {
     Expired,
     /// It was issued by a CA the device does not trust.
     UnknownCa,
+    /// It has no subjectAltName: the host that the device calls is its common name alone.
+    CommonNameOnly,
+    /// Its extendedKeyUsage is `any`, and not serverAuth.
+    AnyPurpose,
+    /// It is a CA's own.
+    Authority,
     /// It was issued by the CA that is to follow this one, which a device trusts once the CA has told it (`ca: { roll-over: … }`).
     NextCa,
 }

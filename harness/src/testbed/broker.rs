@@ -103,8 +103,8 @@ impl Testbed {
     /// # Errors
     /// When it is shared; when it would not learn of the change in this way; when it says that it could not read a file.
     pub async fn change_broker(&mut self, change: &BrokerChange, how: How) -> Result<(), ActError> {
-        let names = self.scenario.broker.names.clone().unwrap_or_else(super::server_names);
-        let new = change.certificate.map(|certificate| self.world.new_server_identity(&names, certificate)).transpose()?;
+        let made = |certificate| self.world.new_server_identity(&self.broker_names(certificate), certificate);
+        let new = change.certificate.map(made).transpose()?;
         let users = change.users.as_ref().map(|users| self.users(users));
         let (ours, next) = (self.world.pki().clone(), self.world.next_pki()?);
         let tape = self.tape.clone();
