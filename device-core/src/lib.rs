@@ -15,6 +15,7 @@
 //! | `report`, `command` | the console: lines the device says, lines it is told |
 //! | `surroundings` | what a simulated board is told before its device begins |
 //! | `sntp` | the time server's packets |
+//! | `alert` | the names of TLS alerts |
 //! | `config`, `storage`, `secret`, `time`, `rng` | the vocabulary the rest shares |
 //!
 //! A shell in a few lines:
@@ -54,6 +55,7 @@
 #![no_std]
 extern crate alloc;
 
+pub mod alert;
 pub mod backoff;
 pub mod command;
 pub mod config;

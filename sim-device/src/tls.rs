@@ -4,6 +4,7 @@
 //! does not read. Resumption is off and no post-quantum group is offered, as on the ESP32.
 
 use crate::net::{BoxStream, failure, io_failure};
+use device_core::alert;
 use device_core::config::TlsVersions;
 use device_core::input::{NetFailure, NetFailureKind};
 use device_core::output::{ClientIdentity, Trust};
@@ -262,23 +263,10 @@ fn date(date: Date) -> UnixTime {
     UnixTime(i64::try_from(date.as_secs()).unwrap_or(i64::MAX))
 }
 
-/// The alert's name as RFC 8446 §6 spells it.
+/// The alert's name, or its number.
 fn alert_name(alert: AlertDescription) -> String {
-    match alert {
-        AlertDescription::UnknownPSKIdentity => return "unknown_psk_identity".to_owned(),
-        AlertDescription::UnrecognisedName => return "unrecognized_name".to_owned(),
-        AlertDescription::Unknown(code) => return format!("number {code}"),
-        _ => {}
-    }
-    let mut name = String::new();
-    for c in format!("{alert:?}").chars() {
-        if c.is_ascii_uppercase() && name.ends_with(|p: char| p.is_ascii_lowercase()) {
-            name.push('_');
-        }
-        name.push(c);
-        // The next capital needs the case of this letter, so lower-casing waits for the end.
-    }
-    name.to_ascii_lowercase()
+    let number = u8::from(alert);
+    alert::name(number).map_or_else(|| format!("number {number}"), str::to_owned)
 }
 
 /// The date by the device's clock, going on from when the connection was begun.

@@ -49,39 +49,9 @@ fn number(said: &str) -> Option<u8> {
     rest.split_once(')')?.0.parse().ok()
 }
 
-/// The alert's name as RFC 8446 section 6 (and, of older ones, RFC 5246 section 7.2) spells it.
+/// The alert's name, or its number.
 pub fn name(alert: u8) -> String {
-    let name = match alert {
-        0 => "close_notify",
-        10 => "unexpected_message",
-        20 => "bad_record_mac",
-        22 => "record_overflow",
-        40 => "handshake_failure",
-        42 => "bad_certificate",
-        43 => "unsupported_certificate",
-        44 => "certificate_revoked",
-        45 => "certificate_expired",
-        46 => "certificate_unknown",
-        47 => "illegal_parameter",
-        48 => "unknown_ca",
-        49 => "access_denied",
-        50 => "decode_error",
-        51 => "decrypt_error",
-        PROTOCOL_VERSION => "protocol_version",
-        71 => "insufficient_security",
-        80 => "internal_error",
-        86 => "inappropriate_fallback",
-        90 => "user_canceled",
-        109 => "missing_extension",
-        110 => "unsupported_extension",
-        112 => "unrecognized_name",
-        113 => "bad_certificate_status_response",
-        115 => "unknown_psk_identity",
-        116 => "certificate_required",
-        120 => "no_application_protocol",
-        code => return format!("number {code}"),
-    };
-    name.into()
+    device_core::alert::name(alert).map_or_else(|| format!("number {alert}"), String::from)
 }
 
 #[cfg(test)]

@@ -3,6 +3,7 @@
 //! It sees copies of the bytes of one connection, never holds or changes them, and stops for good at the first encrypted record, at
 //! anything that is not TLS, and at [`READ_MAX`] bytes a direction.
 
+use device_core::alert;
 use tls_parser::{TlsCipherSuite, TlsExtension, TlsVersion};
 
 /// Bytes read in one direction of one connection before reading is given up.
@@ -275,44 +276,7 @@ fn group_name(group: u16) -> String {
     }
 }
 
-/// RFC 8446 section 6 and appendix B.2, with those that RFC 5246 had before.
+/// The alert's name, or `alert-N` for one without.
 pub(crate) fn alert_name(description: u8) -> String {
-    match description {
-        0 => "close_notify",
-        10 => "unexpected_message",
-        20 => "bad_record_mac",
-        21 => "decryption_failed",
-        22 => "record_overflow",
-        30 => "decompression_failure",
-        40 => "handshake_failure",
-        41 => "no_certificate",
-        42 => "bad_certificate",
-        43 => "unsupported_certificate",
-        44 => "certificate_revoked",
-        45 => "certificate_expired",
-        46 => "certificate_unknown",
-        47 => "illegal_parameter",
-        48 => "unknown_ca",
-        49 => "access_denied",
-        50 => "decode_error",
-        51 => "decrypt_error",
-        60 => "export_restriction",
-        70 => "protocol_version",
-        71 => "insufficient_security",
-        80 => "internal_error",
-        86 => "inappropriate_fallback",
-        90 => "user_canceled",
-        100 => "no_renegotiation",
-        109 => "missing_extension",
-        110 => "unsupported_extension",
-        111 => "certificate_unobtainable",
-        112 => "unrecognized_name",
-        113 => "bad_certificate_status_response",
-        114 => "bad_certificate_hash_value",
-        115 => "unknown_psk_identity",
-        116 => "certificate_required",
-        120 => "no_application_protocol",
-        other => return format!("alert-{other}"),
-    }
-    .to_owned()
+    alert::name(description).map_or_else(|| format!("alert-{description}"), str::to_owned)
 }
