@@ -169,6 +169,7 @@ pub fn default_traces() -> PathBuf {
 
 /// Runs a trial to its verdict. It does not panic and does not hang: the script has a wall-clock limit.
 pub async fn run(world: &Arc<World>, trial: &Trial, options: &Options) -> Outcome {
+    let _turn = world.turn(trial.facts, &trial.equipment).await;
     let began = Instant::now();
     let (tape, events) = Tape::new(Redactor::new());
     let device_id = world.device_id();

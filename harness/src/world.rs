@@ -3,13 +3,15 @@
 use crate::broker::{Backend, BrokerError, BrokerSpec, Choice, Endpoint, Log, Started};
 use crate::ca::pki::{DAY_S, Identity, Pki, PkiError, ServerFlaw, ServerSpec};
 use crate::scenario::header::{self, ServerCertificate};
+use crate::target::{Equipment, Facts};
 use crate::testbed::{TAP, server_names};
 use device_core::config::Security;
+use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, SystemTime};
 use tokio::runtime::Runtime;
-use tokio::sync::{OnceCell, watch};
+use tokio::sync::{OnceCell, OwnedSemaphorePermit, Semaphore, watch};
 
 /// The world could not be opened.
 #[derive(Debug, thiserror::Error)]
@@ -39,6 +41,8 @@ pub struct World {
     backend: OnceCell<Backend>,
     interrupt: watch::Sender<bool>,
     devices: AtomicU32,
+    /// By target: the devices that no trial has now, where there are only so many.
+    free: Mutex<BTreeMap<&'static str, Arc<Semaphore>>>,
     identities: Mutex<Vec<Known>>,
     tap: Mutex<Option<Arc<Identity>>>,
     tap_password: String,
@@ -85,6 +89,7 @@ impl World {
             backend: OnceCell::new(),
             interrupt: watch::Sender::new(false),
             devices: AtomicU32::new(1),
+            free: Mutex::default(),
             identities: Mutex::default(),
             tap: Mutex::default(),
             tap_password,
@@ -109,6 +114,13 @@ impl World {
     pub fn device_id(&self) -> String {
         let n = self.devices.fetch_add(1, Ordering::Relaxed);
         format!("esp32-{:04x}{n:04x}", std::process::id() & 0xffff)
+    }
+
+    /// Waits until a device of this kind is free, where there are only so many. It is again when the permit is dropped.
+    pub async fn turn(&self, facts: &Facts, equipment: &Equipment) -> Option<OwnedSemaphorePermit> {
+        let devices = (facts.there_are)(equipment)?;
+        let free = lock(&self.free).entry(facts.name).or_insert_with(|| Arc::new(Semaphore::new(devices.max(1)))).clone();
+        free.acquire_owned().await.ok()
     }
 
     /// The certificate of a broker like this; the same one for the same wish, so that brokers can be shared.

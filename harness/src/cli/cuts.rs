@@ -2,6 +2,7 @@
 
 use super::{BrokerOption, DeviceOption, complain};
 use crate::cuts::{self, Reached, Trouble};
+use crate::scenario::header::Capability;
 use crate::world::World;
 use crate::{exit, say};
 use device_core::storage::Moment;
@@ -35,6 +36,9 @@ impl Cuts {
             Ok(targets) => targets,
             Err(error) => return complain(error, exit::WRONG_INPUT),
         };
+        if let Some(facts) = targets.iter().find(|facts| !facts.can.contains(&Capability::PowerCut)) {
+            return complain(format!("the target `{}` lacks {}", facts.name, Capability::PowerCut), exit::SKIP);
+        }
         if let Err(error) = self.device.check() {
             return complain(error, exit::INCONCLUSIVE);
         }

@@ -10,7 +10,7 @@ use crate::runner::{Options, Outcome, Trial, default_traces};
 use crate::tries::{self, Tried};
 use crate::world::World;
 use crate::{say, scenario};
-use std::collections::HashMap;
+use std::collections::{HashMap, VecDeque};
 use std::io::{IsTerminal, Write};
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -150,30 +150,36 @@ impl Run {
         let room = self.jobs.map_or(cores * 4, usize::from);
         let share = |trial: &Trial| if self.jobs.is_some() { 1 } else { trial.facts.share };
         let progress = Progress { of: trials.len(), live: std::io::stderr().is_terminal() && !self.json };
-        let (mut waiting, mut running, mut done) = (trials.into_iter().peekable(), JoinSet::new(), Vec::new());
-        let mut shares: HashMap<Id, usize> = HashMap::new();
+        let (mut waiting, mut running, mut done) = (VecDeque::from(trials), JoinSet::new(), Vec::new());
+        let mut taken: HashMap<Id, (&str, usize)> = HashMap::new();
         let (mut interrupted, mut panicked) = (false, Vec::new());
         let mut ctrl_c = std::pin::pin!(interruption());
         loop {
             loop {
-                let used: usize = shares.values().sum();
+                let used: usize = taken.values().map(|(_, share)| share).sum();
+                // Trials whose devices all have one let others pass.
+                let free = |(trial, missing): &(Trial, Option<String>)| {
+                    let have = taken.values().filter(|(name, _)| *name == trial.facts.name).count();
+                    missing.is_some() || (trial.facts.there_are)(&trial.equipment).is_none_or(|devices| have < devices.max(1))
+                };
                 // One that is larger than the whole machine runs alone.
-                let next = waiting.next_if(|(trial, _)| !interrupted && (used == 0 || used + share(trial) <= room));
-                let Some((trial, missing)) = next else { break };
+                let fits = |trial: &Trial| !interrupted && (used == 0 || used + share(trial) <= room);
+                let next = waiting.iter().position(free).filter(|at| fits(&waiting[*at].0));
+                let Some((trial, missing)) = next.and_then(|at| waiting.remove(at)) else { break };
                 let (world, options, retries) = (world.clone(), options.clone(), self.retries);
-                let share = share(&trial);
+                let takes = (trial.facts.name, share(&trial));
                 let task = running.spawn(async move {
                     match missing {
                         Some(word) => Tried::skipped(&trial, &word),
                         None => tries::run(&world, &trial, &options, retries).await,
                     }
                 });
-                shares.insert(task.id(), share);
+                taken.insert(task.id(), takes);
             }
             tokio::select! {
                 next = running.join_next_with_id() => match next {
                     Some(Ok((id, tried))) => {
-                        shares.remove(&id);
+                        taken.remove(&id);
                         progress.clear();
                         self.tell(tried.last(), warnings, &reports);
                         done.push(tried);
@@ -181,7 +187,7 @@ impl Run {
                     }
                     // A panic is our bug: say so, and count it as the testbed's fault.
                     Some(Err(error)) => {
-                        shares.remove(&error.id());
+                        taken.remove(&error.id());
                         complain(format!("a trial panicked: {error}; report this as a bug"), exit::INCONCLUSIVE);
                         panicked.push(exit::INCONCLUSIVE);
                     }

@@ -315,6 +315,8 @@ pub enum ClockMode {
 pub enum Capability {
     /// Its HTTP API can be reached.
     Http,
+    /// Its power can be switched off, and on again.
+    PowerSwitch,
     /// Power can be cut at a chosen write to storage.
     PowerCut,
     /// Its clock can jump.
@@ -337,6 +339,7 @@ impl fmt::Display for Capability {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(match self {
             Capability::Http => "http",
+            Capability::PowerSwitch => "power-switch",
             Capability::PowerCut => "power-cut",
             Capability::ClockJump => "clock-jump",
             Capability::Air => "air",

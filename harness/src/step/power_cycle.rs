@@ -1,6 +1,7 @@
 //! `power-cycle`: power goes and comes back.
 
 use super::{Act, Meaning, Verb};
+use crate::scenario::header::Capability;
 use crate::testbed::{ActError, Testbed};
 use async_trait::async_trait;
 use schemars::JsonSchema;
@@ -15,7 +16,7 @@ impl Verb for PowerCycle {
     const NAME: &'static str = "power-cycle";
     const EXAMPLE: &'static str = "- power-on: {}\n- power-cycle: {}\n- wait-for: { state: AP_MODE }";
     fn mean(self) -> Result<Meaning, String> {
-        Ok(Meaning::act(self))
+        Ok(Meaning::act(self).needs(&[Capability::PowerSwitch]))
     }
 }
 

@@ -1,6 +1,7 @@
 //! `power-off`: power is switched off.
 
 use super::{Act, Meaning, Verb};
+use crate::scenario::header::Capability;
 use crate::testbed::{ActError, Testbed};
 use async_trait::async_trait;
 use schemars::JsonSchema;
@@ -15,7 +16,7 @@ impl Verb for PowerOff {
     const NAME: &'static str = "power-off";
     const EXAMPLE: &'static str = "- power-on: {}\n- power-off: {}";
     fn mean(self) -> Result<Meaning, String> {
-        Ok(Meaning::act(self))
+        Ok(Meaning::act(self).needs(&[Capability::PowerSwitch]))
     }
 }
 

@@ -51,6 +51,8 @@ pub struct Facts {
     pub patience: f32,
     /// How much of a machine a device of this kind takes, in trials of the twin; 1 for the twin.
     pub share: usize,
+    /// How many devices of this kind there are, and so trials of them at one time; none: as many as the machine bears.
+    pub there_are: fn(&Equipment) -> Option<usize>,
     /// What it needs beside this program, if all of that is there; what is missing, with the command that gets it.
     pub ready: fn(&Equipment) -> Result<String, TargetError>,
     /// Makes one: a device fresh from the factory, switched off.

@@ -20,9 +20,10 @@ const CONSOLE_BYTES: usize = 16 * 1024;
 pub const FACTS: Facts = Facts {
     name: "twin",
     host_alias: "localhost",
-    can: &[Capability::Http, Capability::PowerCut, Capability::ClockJump, Capability::Air],
+    can: &[Capability::Http, Capability::PowerSwitch, Capability::PowerCut, Capability::ClockJump, Capability::Air],
     patience: 1.0,
     share: 1,
+    there_are: |_| None,
     ready: |_| Ok("built in".into()),
     make: |_| Box::new(Twin::default()),
 };
