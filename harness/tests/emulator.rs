@@ -29,6 +29,13 @@ fn harness(home: &TempDir, emulator: &Path, image: &Path) -> Command {
     command
 }
 
+/// What looks like an image, for emulators that never read it.
+fn no_image(home: &TempDir) -> PathBuf {
+    let path = home.path().join("no.elf");
+    std::fs::write(&path, b"\x7fELF").unwrap();
+    path
+}
+
 /// Exit code, and all that was said.
 fn end(mut command: Command) -> (Option<i32>, String) {
     let output = command.output().unwrap();
@@ -63,17 +70,20 @@ fn script(home: &TempDir, text: &str) -> PathBuf {
 #[test]
 fn what_is_missing_is_said_with_the_command_that_gets_it() {
     let home = home();
-    let image = home.path().join("alone.yaml");
+    let image = no_image(&home);
     let (code, said) = end(harness(&home, Path::new("no-such-emulator"), &image));
     assert!(code == Some(3) && said.contains("no-such-emulator") && said.contains("apt-get install"), "{said}");
     let (code, said) = end(harness(&home, Path::new("sh"), Path::new("no-such.elf")));
     assert!(code == Some(3) && said.contains("no-such.elf") && said.contains("ci/firmware.sh virt"), "{said}");
+    let (code, said) = end(harness(&home, Path::new("sh"), &home.path().join("alone.yaml")));
+    assert!(code == Some(3) && said.contains("could not use") && said.contains("alone.yaml: no ELF file"), "{said}");
+    assert!(!home.path().join("traces").exists(), "nothing was begun");
 }
 
 #[test]
 fn an_emulator_that_does_not_start_is_the_testbeds_trouble() {
     let home = home();
-    let image = home.path().join("alone.yaml");
+    let image = no_image(&home);
     let (code, said) = end(harness(&home, &script(&home, "echo 'machine type not supported' >&2; exit 1"), &image));
     assert!(code == Some(3) && said.contains("machine type not supported") && said.contains("testbed is to blame"), "{said}");
     until("the temporary files to go", || std::fs::read_dir(home.path().join("tmp")).unwrap().next().is_none());

@@ -4,6 +4,7 @@ use super::super::{Equipment, TargetError};
 use sha2::{Digest, Sha256};
 use std::collections::BTreeMap;
 use std::fmt::Write as _;
+use std::io::{self, Read as _};
 use std::path::{Path, PathBuf};
 use std::sync::{Mutex, PoisonError};
 use std::time::SystemTime;
@@ -12,6 +13,8 @@ use std::time::SystemTime;
 const EMULATOR: &str = "qemu-system-riscv32";
 /// The image, below the workspace that the working directory is in, unless another is named.
 const IMAGE: &str = "firmware/target/virt.elf";
+/// How every image begins.
+const ELF: [u8; 4] = *b"\x7fELF";
 /// The machine that is emulated.
 pub const MACHINE: &str = "virt";
 
@@ -64,6 +67,8 @@ pub fn facts(equipment: &Equipment) -> BTreeMap<String, String> {
 const INSTALL: &str =
     "install it (Debian, Ubuntu: apt-get install -y qemu-system-misc; macOS: brew install qemu), or name one with --emulator";
 
+const BUILD: &str = "build it with ci/firmware.sh virt, or name one with --firmware";
+
 fn emulator(equipment: &Equipment) -> Result<PathBuf, TargetError> {
     let named = equipment.emulator.clone();
     let wanted = named.unwrap_or_else(|| EMULATOR.into());
@@ -82,13 +87,17 @@ fn image(equipment: &Equipment) -> Result<PathBuf, TargetError> {
         Some(named) => Some(std::path::absolute(named).unwrap_or_else(|_| named.clone())).filter(|file| file.is_file()),
         None => built(),
     };
-    found.ok_or_else(|| {
+    let found = found.ok_or_else(|| {
         let wanted = equipment.firmware.as_deref().unwrap_or(Path::new(IMAGE));
-        TargetError {
-            what: format!("find the firmware's image {}", wanted.display()),
-            help: "build it with ci/firmware.sh virt, or name one with --firmware".into(),
-        }
-    })
+        TargetError { what: format!("find the firmware's image {}", wanted.display()), help: BUILD.into() }
+    })?;
+    let unusable = |why: &str| TargetError { what: format!("use {}: {why}", found.display()), help: BUILD.into() };
+    let mut magic = [0; ELF.len()];
+    match std::fs::File::open(&found).and_then(|mut file| file.read_exact(&mut magic)) {
+        Ok(()) if magic == ELF => Ok(found),
+        Err(error) if error.kind() != io::ErrorKind::UnexpectedEof => Err(unusable(&error.to_string())),
+        _ => Err(unusable("no ELF file")),
+    }
 }
 
 /// The SHA-256 of the image, in hex; read again only when the file has changed.
@@ -122,5 +131,18 @@ mod tests {
         let error = image(&equipment).unwrap_err();
         assert!(error.what.contains("no/such.elf") && error.help.contains("ci/firmware.sh virt"), "{error}");
         assert_eq!(facts(&equipment).get("image"), None);
+    }
+
+    #[test]
+    fn what_is_no_image_is_refused_before_anything_is_started() {
+        for text in ["", "EL", "name: a scenario"] {
+            let file = tempfile::NamedTempFile::new().unwrap();
+            std::fs::write(file.path(), text).unwrap();
+            let equipment = Equipment { emulator: None, firmware: Some(file.path().into()) };
+            let error = image(&equipment).unwrap_err();
+            assert!(error.what.ends_with("no ELF file") && error.help.contains("--firmware"), "{error}");
+            std::fs::write(file.path(), b"\x7fELF\x01").unwrap();
+            assert_eq!(image(&equipment).unwrap(), file.path());
+        }
     }
 }
