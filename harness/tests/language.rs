@@ -127,7 +127,7 @@ fn what_a_scenario_needs_follows_from_its_steps() {
         load(&scenario_of("- power-on: { cut-before: { write: key } }\n- broker: kill\n- clock: { jump: 1d }\n- provision: {}"))
             .unwrap();
     let needs: Vec<_> = file.scenarios[0].needs.iter().map(ToString::to_string).collect();
-    assert_eq!(needs, ["http", "power-cut", "clock-jump"]);
+    assert_eq!(needs, ["http", "power-cut", "clock-jump", "console"]);
     assert!(file.scenarios[0].broker.exclusive);
 }
 

@@ -83,7 +83,14 @@ impl Origin {
         let mut header = header?;
         let mut needs: BTreeSet<Capability> = needs.into_iter().chain(header.needs.iter().copied()).collect();
         if header.clock == ClockMode::Skip {
-            needs.insert(Capability::ClockJump);
+            needs.extend([Capability::ClockJump, Capability::Console]);
+        }
+        if !header.device.settings.is_empty() {
+            needs.insert(Capability::Console);
+        }
+        // What it stored before its power went is there when it comes back.
+        if steps.iter().filter(|step| step.verb == "power-on").count() > 1 {
+            needs.insert(Capability::Storage);
         }
         // On a shared broker the log's lines that name no device (a refused handshake) cannot be told apart.
         let reads_log = |watch: &MakeWatch| (watch.0)().reads().contains(&Source::Broker);

@@ -333,6 +333,10 @@ pub enum Capability {
     Touch,
     /// Custom chips around it can be heard.
     Chips,
+    /// What it stored outlives its power.
+    Storage,
+    /// It takes this project's console commands.
+    Console,
 }
 
 impl fmt::Display for Capability {
@@ -348,6 +352,8 @@ impl fmt::Display for Capability {
             Capability::Display => "display",
             Capability::Touch => "touch",
             Capability::Chips => "chips",
+            Capability::Storage => "storage",
+            Capability::Console => "console",
         })
     }
 }

@@ -37,7 +37,7 @@ impl Verb for Clock {
     const NAME: &'static str = "clock";
     const EXAMPLE: &'static str = "- power-on: {}\n- clock: { skip: on }\n- clock: { jump: 60d }\n- clock: { set: \"2031-01-01T00:00:00Z\" }";
     fn mean(self) -> Result<Meaning, String> {
-        let needs: &[_] = if matches!(self, Clock::Set(_)) { &[] } else { &[Capability::ClockJump] };
+        let needs: &[_] = if matches!(self, Clock::Set(_)) { &[] } else { &[Capability::ClockJump, Capability::Console] };
         let meaning = Meaning::act(self).needs(needs);
         Ok(match self {
             // The next step's time begins after the jump: it waits until the device says that it jumped.

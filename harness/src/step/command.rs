@@ -1,6 +1,7 @@
 //! `command`: a line for the device's console.
 
 use super::{Act, Meaning, Verb, secrets_in_json};
+use crate::scenario::header::Capability;
 use crate::testbed::{ActError, Testbed};
 use async_trait::async_trait;
 use device_core::output::AirChange;
@@ -19,7 +20,7 @@ impl Verb for Command {
         if self.0.contains(['\r', '\n']) {
             return Err("a command of more than one line\nuse one step a line, or `write-serial`".into());
         }
-        Ok(Meaning::act(self))
+        Ok(Meaning::act(self).needs(&[Capability::Console]))
     }
 }
 

@@ -2,7 +2,7 @@
 
 use super::expect::{Await, DeviceSays, Expectation};
 use super::{Act, Meaning, Verb, WITHIN_DEFAULT};
-use crate::scenario::header::Level;
+use crate::scenario::header::{Capability, Level};
 use crate::scenario::value::{ReportName, Text};
 use crate::testbed::{ActError, Testbed};
 use async_trait::async_trait;
@@ -34,7 +34,8 @@ impl Verb for Configure {
         }
         let saved = DeviceSays { report: Some(ReportName("settings-saved".into())), ..DeviceSays::default() };
         let wish = Arc::new(Expectation::Device(saved));
-        Ok(Meaning::act(self).then(move || Await { wish: wish.clone(), times: 1, met: 0, within: WITHIN_DEFAULT }))
+        let meaning = Meaning::act(self).needs(&[Capability::Console]);
+        Ok(meaning.then(move || Await { wish: wish.clone(), times: 1, met: 0, within: WITHIN_DEFAULT }))
     }
 }
 

@@ -16,7 +16,7 @@ impl Verb for PowerCycle {
     const NAME: &'static str = "power-cycle";
     const EXAMPLE: &'static str = "- power-on: {}\n- power-cycle: {}\n- wait-for: { state: AP_MODE }";
     fn mean(self) -> Result<Meaning, String> {
-        Ok(Meaning::act(self).needs(&[Capability::PowerSwitch]))
+        Ok(Meaning::act(self).needs(&[Capability::PowerSwitch, Capability::Storage]))
     }
 }
 

@@ -20,7 +20,15 @@ const CONSOLE_BYTES: usize = 16 * 1024;
 pub const FACTS: Facts = Facts {
     name: "twin",
     host_alias: "localhost",
-    can: &[Capability::Http, Capability::PowerSwitch, Capability::PowerCut, Capability::ClockJump, Capability::Air],
+    can: &[
+        Capability::Http,
+        Capability::PowerSwitch,
+        Capability::PowerCut,
+        Capability::ClockJump,
+        Capability::Air,
+        Capability::Storage,
+        Capability::Console,
+    ],
     patience: 1.0,
     share: 1,
     there_are: |_| None,

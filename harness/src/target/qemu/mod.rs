@@ -24,7 +24,15 @@ use std::collections::BTreeMap;
 pub const FACTS: Facts = Facts {
     name: "qemu",
     host_alias: "10.0.2.2",
-    can: &[Capability::Http, Capability::PowerSwitch, Capability::PowerCut, Capability::ClockJump, Capability::Air],
+    can: &[
+        Capability::Http,
+        Capability::PowerSwitch,
+        Capability::PowerCut,
+        Capability::ClockJump,
+        Capability::Air,
+        Capability::Storage,
+        Capability::Console,
+    ],
     patience: 2.0,
     share: 4,
     there_are: |_| None,
