@@ -15,12 +15,14 @@ use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Mutex, MutexGuard};
 use std::time::{Duration, Instant, SystemTime};
 use tokio::io::AsyncWriteExt;
-use tokio::process::{ChildStderr, ChildStdin};
+use tokio::process::{ChildStderr, ChildStdin, ChildStdout};
 
 /// The hidden role that is the bundled broker.
 pub const MOSQUITTO_ROLE: &str = "__mosquitto";
 /// The hidden role that cleans up.
 const REAPER_ROLE: &str = "__reaper";
+/// What of the environment is for one program alone, which its owner names to it: a child never inherits it.
+const KEPT_BACK: [&str; 1] = ["WOKWI_CLI_TOKEN"];
 /// How long a child may take to end after a polite request, and again after SIGKILL.
 pub const STOP_PATIENCE: Duration = Duration::from_secs(1);
 /// How long the reaper tries to remove a directory that a dying process may still be writing to.
@@ -62,9 +64,18 @@ pub(crate) fn own_role(role: &str) -> Option<std::process::Command> {
     let program = PathBuf::from("/proc/self/exe");
     #[cfg(not(target_os = "linux"))]
     let program = std::env::current_exe().ok()?;
-    let mut command = std::process::Command::new(program);
+    let mut command = command(program);
     command.arg(role);
     Some(command)
+}
+
+/// A command that inherits the environment but for what is meant for another program.
+pub(crate) fn command(program: impl AsRef<std::ffi::OsStr>) -> std::process::Command {
+    let mut command = std::process::Command::new(program);
+    for name in KEPT_BACK {
+        command.env_remove(name);
+    }
+    command
 }
 
 /// Whether a reaper stands by. If not, a SIGKILL of this process leaves its children running.
@@ -193,7 +204,7 @@ pub(crate) fn began_at(pid: u32) -> Option<String> {
     }
     #[cfg(not(target_os = "linux"))]
     {
-        let ps = std::process::Command::new("ps").args(["-o", "lstart=", "-p", &pid.to_string()]).output().ok()?;
+        let ps = command("ps").args(["-o", "lstart=", "-p", &pid.to_string()]).output().ok()?;
         let began = String::from_utf8_lossy(&ps.stdout).trim().to_owned();
         (!began.is_empty()).then_some(began)
     }
@@ -307,8 +318,8 @@ pub enum Ends {
 pub struct Guarded {
     child: tokio::process::Child,
     pid: u32,
-    // Held open for as long as the child is to live.
-    _input: Option<ChildStdin>,
+    // Held open for as long as the child is to live, unless somebody took it.
+    input: Option<ChildStdin>,
 }
 
 impl Guarded {
@@ -322,18 +333,47 @@ impl Guarded {
         environment: &[(String, OsString)],
         ends: Ends,
     ) -> io::Result<Guarded> {
+        Guarded::spawn_with(program, arguments, environment, ends, Stdio::null()).await
+    }
+
+    /// Starts a program to talk with: what it says on its standard output, and what it hears on its standard input. Both must be used by
+    /// tasks of their own, or a full pipe stops it. It ends by the reaper.
+    ///
+    /// # Errors
+    /// As [`Guarded::spawn`].
+    pub async fn spawn_talking(
+        program: &Path,
+        arguments: &[OsString],
+        environment: &[(String, OsString)],
+    ) -> io::Result<(Guarded, ChildStdout, ChildStdin)> {
+        let mut guarded = Guarded::spawn_with(program, arguments, environment, Ends::ByReaper, Stdio::piped()).await?;
+        match (guarded.child.stdout.take(), guarded.input.take()) {
+            (Some(says), Some(hears)) => Ok((guarded, says, hears)),
+            _ => Err(io::Error::other("the child has no pipes")),
+        }
+    }
+
+    async fn spawn_with(
+        program: &Path,
+        arguments: &[OsString],
+        environment: &[(String, OsString)],
+        ends: Ends,
+        says: Stdio,
+    ) -> io::Result<Guarded> {
         let gate = cfg!(unix) && ends == Ends::ByReaper;
         let mut command = if gate {
             // The shell waits for a line and then becomes the program, under the same number; should this process be killed before
             // the reaper knows the number, the shell sees the end of its input instead and ends.
-            let mut shell = tokio::process::Command::new("/bin/sh");
+            let mut shell = command("/bin/sh");
             shell.args(["-c", "IFS= read -r go && exec \"$@\"", "sh"]).arg(program);
             shell
         } else {
-            tokio::process::Command::new(program)
+            command(program)
         };
-        command.args(arguments).envs(environment.iter().map(|(k, v)| (k, v))).kill_on_drop(true);
-        command.stdin(Stdio::piped()).stdout(Stdio::null()).stderr(Stdio::piped());
+        command.args(arguments).envs(environment.iter().map(|(k, v)| (k, v)));
+        command.stdin(Stdio::piped()).stdout(says).stderr(Stdio::piped());
+        let mut command = tokio::process::Command::from(command);
+        command.kill_on_drop(true);
         // Ctrl-C is for this process, which then ends its children in order.
         #[cfg(unix)]
         command.process_group(0);
@@ -348,7 +388,7 @@ impl Guarded {
         if gate && let Some(input) = &mut input {
             input.write_all(b"\n").await?;
         }
-        Ok(Guarded { child, pid, _input: input })
+        Ok(Guarded { child, pid, input })
     }
 
     /// The child's standard error, once.

@@ -234,3 +234,11 @@ fn what_a_device_says_it_is_judged_by() {
     }
     assert_eq!(words, device_core::report::Report::WORDS.len());
 }
+
+/// A program that is started any other way inherits what is meant for one of them alone.
+#[test]
+fn every_program_is_started_by_one_function() {
+    for (name, text) in files("harness/src", ".rs").iter().filter(|(name, _)| !name.ends_with("src/child.rs")) {
+        assert!(!code(text).contains("Command::new("), "{name} starts a program: take `child::command`, which keeps secrets back");
+    }
+}

@@ -3,7 +3,7 @@
 use super::conf::BrokerSpec;
 use super::mosquitto::{Mosquitto, Program};
 use super::{Backend, BrokerError};
-use crate::child::Ends;
+use crate::child::{self, Ends};
 use std::path::{Path, PathBuf};
 use std::process::Stdio;
 use std::time::Duration;
@@ -50,7 +50,8 @@ pub(super) async fn find() -> Result<(PathBuf, String), BrokerError> {
 /// Asks a Mosquitto for its version; it answers `mosquitto version 2.0.11` and exit status 3.
 async fn version(path: &Path) -> Result<String, BrokerError> {
     let no = |why: String| BrokerError::new(format!("{} does not tell its version: {why}", path.display()), HELP);
-    let asked = Command::new(path).arg("-h").stdin(Stdio::null()).stderr(Stdio::null()).kill_on_drop(true).output();
+    let asked =
+        Command::from(child::command(path)).arg("-h").stdin(Stdio::null()).stderr(Stdio::null()).kill_on_drop(true).output();
     let answer = tokio::time::timeout(VERSION_WITHIN, asked).await.map_err(|_| no("no answer".into()))?;
     let answer = answer.map_err(|e| no(e.to_string()))?;
     read_version(&String::from_utf8_lossy(&answer.stdout)).ok_or_else(|| no("it answers something else".into()))

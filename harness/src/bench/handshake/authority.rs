@@ -2,11 +2,12 @@
 
 use super::case::Key;
 use crate::ca::pki::Identity;
+use crate::child;
 use device_core::output::ClientIdentity;
 use device_core::secret::Secret;
 use rcgen::{BasicConstraints, CertificateParams, DnType, ExtendedKeyUsagePurpose, IsCa, Issuer, KeyPair, KeyUsagePurpose};
 use std::error::Error;
-use std::process::{Command, Stdio};
+use std::process::Stdio;
 
 /// The certificates of a case.
 #[derive(Debug)]
@@ -48,7 +49,7 @@ fn key_pair(key: Key) -> Result<KeyPair, Box<dyn Error + Send + Sync>> {
     match key {
         Key::P256 => Ok(KeyPair::generate()?),
         Key::Rsa2048 => {
-            let made = Command::new("openssl")
+            let made = child::command("openssl")
                 .args(["genpkey", "-algorithm", "RSA", "-pkeyopt", "rsa_keygen_bits:2048"])
                 .stdin(Stdio::null())
                 .stderr(Stdio::null())
