@@ -10,6 +10,7 @@
 //! | `clock jump MS`, `clock skip on` or `off` | moves the device clock; lets the shell move it while nothing but a deadline is waited for |
 //! | `air add SSID CHANNEL RSSI PASSWORD` or `-`, then `[no-dhcp]`; `air remove SSID` | the simulated surroundings |
 //! | `cut before WRITE [NTH]` | the simulated power goes just before the `NTH` (1) write of this kind from now on (`storage::Write`) |
+//! | `surroundings TEXT` or `-` | keeps what is around the board ([`crate::surroundings`], escaped as in `set`), or that it is real, for its next start |
 //! | `status`, `telemetry`, `reboot`, `factory-reset`, `help` | what they say; `telemetry` makes one reading now |
 //!
 //! An SSID or password with blanks, quotes or control characters is quoted: `"my \"lab\"\n"`.
@@ -17,6 +18,8 @@
 use crate::output::AirChange;
 use crate::secret::Secret;
 use crate::storage::Write;
+use crate::surroundings::Surroundings;
+use alloc::boxed::Box;
 use alloc::format;
 use alloc::string::{String, ToString as _};
 use core::fmt;
@@ -62,6 +65,8 @@ pub enum Command {
         /// The how-manieth of its kind from now on, from 1.
         nth: u32,
     },
+    /// Keep what is around the board, or that nothing is simulated, for its next start.
+    Surroundings(Option<Box<Surroundings>>),
     /// Say where the device stands.
     Status,
     /// Make one reading now.
@@ -86,6 +91,7 @@ pub const HELP: &[&str] = &[
     "air add SSID CHANNEL RSSI PASSWORD|- [no-dhcp]",
     "air remove SSID",
     "cut before WRITE [NTH]",
+    "surroundings TEXT|-",
     "status",
     "telemetry",
     "reboot",
@@ -133,6 +139,7 @@ impl Command {
             "air" if rest.starts_with("remove") => HELP[8],
             "air" => HELP[7],
             "cut" => HELP[9],
+            "surroundings" => return surroundings(rest),
             _ => "",
         };
         let refused = || {
@@ -198,6 +205,8 @@ impl Command {
             }
             Command::Air(AirChange::Remove { ssid }) => format!("air remove {}", quote(ssid)),
             Command::Cut { write, nth } => format!("cut before {} {nth}", write.name()),
+            Command::Surroundings(Some(surroundings)) => format!("surroundings {}", escape(&surroundings.text())),
+            Command::Surroundings(None) => "surroundings -".into(),
             Command::Status => "status".into(),
             Command::Telemetry => "telemetry".into(),
             Command::Reboot => "reboot".into(),
@@ -219,6 +228,7 @@ impl Command {
             Command::Air(AirChange::Add { .. }) => "air add",
             Command::Air(AirChange::Remove { .. }) => "air remove",
             Command::Cut { .. } => "cut",
+            Command::Surroundings(_) => "surroundings",
             Command::Status => "status",
             Command::Telemetry => "telemetry",
             Command::Reboot => "reboot",
@@ -237,6 +247,18 @@ fn cut_before(rest: &str) -> Option<Command> {
     let write = (words.next()? == "before").then(|| words.next())??;
     let nth = words.next().map_or(Some(1), |nth| nth.parse().ok().filter(|nth| *nth > 0))?;
     words.next().is_none().then_some(Command::Cut { write: Write::from_name(write)?, nth })
+}
+
+/// Reads what follows `surroundings`.
+///
+/// # Errors
+/// Nothing follows, or a text that is none.
+fn surroundings(rest: &str) -> Result<Command, CommandError> {
+    match rest.trim() {
+        "" => Err(CommandError::allowed(HELP[10])),
+        "-" => Ok(Command::Surroundings(None)),
+        text => Ok(Command::Surroundings(Some(Box::new(Surroundings::parse(&unescape(text))?)))),
+    }
 }
 
 fn air_add(rest: &str) -> Option<AirChange> {
@@ -348,6 +370,11 @@ mod tests {
         let lab = |password: &str, dhcp| {
             Command::Air(AirChange::Add { ssid: "my lab".into(), password: Secret::new(password), rssi: -40, channel: 6, dhcp })
         };
+        let kept = |seed, lab| {
+            let Command::Air(lab) = lab else { panic!("a network") };
+            let surroundings = Surroundings { seed, air: alloc::vec![lab], ..Surroundings::default() };
+            Command::Surroundings(Some(Box::new(surroundings)))
+        };
         for (line, command) in [
             ("set MQTT_CA_CERT a\\nb\\n", Command::Set { name: "MQTT_CA_CERT".into(), value: Secret::new("a\nb\n") }),
             ("set MQTT_USER  x ", Command::Set { name: "MQTT_USER".into(), value: Secret::new(" x ") }),
@@ -361,6 +388,8 @@ mod tests {
             ("air add \"my lab\" 6 -40 \"-\" no-dhcp", lab("-", false)),
             ("air remove lab", Command::Air(AirChange::Remove { ssid: "lab".into() })),
             ("cut before certificate", Command::Cut { write: Write::Certificate, nth: 1 }),
+            ("surroundings -", Command::Surroundings(None)),
+            ("surroundings seed 7\\nair add \"my lab\" 6 -40 -\\n", kept(7, lab("", true))),
             ("cut before queue-push 3", Command::Cut { write: Write::QueuePush, nth: 3 }),
             ("provision {\"a\":1}", Command::Provision(Secret::new("{\"a\":1}"))),
         ] {
@@ -393,6 +422,9 @@ mod tests {
             "cut before lunch",
             "cut before key 0",
             "cut before key 1 2",
+            "surroundings",
+            "surroundings nothing",
+            "surroundings lines numbered\\nlink",
             "provision",
             "reboot!",
         ] {
@@ -419,10 +451,12 @@ mod tests {
             ms in 0..=JUMP_MAX_MS, unix: i64, rssi: i8, channel in 1u8..=13, dhcp: bool, write in 0..Write::ALL.len(), nth in 1u32.., json in r#"\{"[a-z \\]{0,9}":[0-9]\}"#,
         ) {
             let password = Secret::new(password);
+            let add = AirChange::Add { ssid: ssid.clone(), password: password.clone(), rssi, channel, dhcp };
+            let kept = Command::Surroundings(Some(Box::new(Surroundings { seed: ms, air: alloc::vec![add], ..Surroundings::default() })));
             for command in [
                 Command::Set { name, value: Secret::new(value) },
                 Command::Save, Command::Show, Command::Time(unix), Command::ClockJump { ms }, Command::ClockSkip(dhcp), Command::Status,
-                Command::Telemetry, Command::Cut { write: Write::ALL[write], nth }, Command::Reboot, Command::FactoryReset, Command::Help, Command::Provision(Secret::new(json)),
+                Command::Telemetry, Command::Cut { write: Write::ALL[write], nth }, kept, Command::Surroundings(None), Command::Reboot, Command::FactoryReset, Command::Help, Command::Provision(Secret::new(json)),
                 Command::Air(AirChange::Add { ssid: ssid.clone(), password, rssi, channel, dhcp }), Command::Air(AirChange::Remove { ssid }),
             ] {
                 let line = command.line();

@@ -21,6 +21,8 @@ pub enum Input<'a> {
     HttpListening(&'a str),
     /// Answers `Store`.
     Stored(Result<(), StorageFailure>),
+    /// Answers `KeepSurroundings`: it was kept, or why not, in a few words.
+    SurroundingsKept(Result<(), &'a str>),
     /// Answers `Scan`.
     Scanned(Vec<Network>),
     /// Answers `JoinWifi`: on the network, with this IPv4 address.

@@ -4,6 +4,7 @@ use crate::config::{Security, TlsVersions};
 use crate::report::Report;
 use crate::secret::Secret;
 use crate::storage::{Stored, Write};
+use crate::surroundings::Surroundings;
 use alloc::boxed::Box;
 use alloc::string::String;
 use alloc::vec::Vec;
@@ -82,6 +83,8 @@ pub enum Output {
     },
     /// May the shell jump to the device's deadline while only that is waited for? (console, simulated targets only)
     SkipWaits(bool),
+    /// Keep this text where the board looks at its next start, or that there is none; answered by `Input::SurroundingsKept`.
+    KeepSurroundings(Option<Box<Surroundings>>),
     /// Restart, as after a power cycle.
     Reboot,
 }
@@ -113,6 +116,7 @@ impl fmt::Debug for Output {
             Output::Air(change) => f.debug_tuple("Air").field(change).finish(),
             Output::Cut { write, nth } => f.debug_struct("Cut").field("write", write).field("nth", nth).finish(),
             Output::SkipWaits(on) => f.debug_tuple("SkipWaits").field(on).finish(),
+            Output::KeepSurroundings(kept) => f.debug_tuple("KeepSurroundings").field(kept).finish(),
             Output::Reboot => f.write_str("Reboot"),
         }
     }

@@ -56,7 +56,7 @@ enum Step {
     Stray(usize),
 }
 
-const LINES: [&str; 14] = [
+const LINES: [&str; 15] = [
     "telemetry",
     "telemetry",
     "telemetry",
@@ -68,6 +68,7 @@ const LINES: [&str; 14] = [
     "save",
     "status",
     "show",
+    "surroundings lines numbered",
     "reboot",
     "factory-reset",
     "nonsense \u{1b}[31m",

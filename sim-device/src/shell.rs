@@ -162,6 +162,7 @@ enum Fact {
     Http(RequestId, OwnedRequest),
     Listening(SocketAddr),
     Stored(Result<(), StorageFailure>),
+    NoSurroundings,
     Scanned(Vec<Network>),
     Joined(String, [u8; 4]),
     WifiDown(WifiFailure),
@@ -289,6 +290,7 @@ impl<'a, R: AsyncRead + Unpin, W: AsyncWrite + Unpin> Powered<'a, R, W> {
             Fact::Line(line) => device.handle(now, Input::ConsoleLine(&line)),
             Fact::Http(id, request) => device.handle(now, Input::Http(id, request.as_request())),
             Fact::Listening(address) => device.handle(now, Input::HttpListening(&address.to_string())),
+            Fact::NoSurroundings => device.handle(now, Input::SurroundingsKept(Err("a twin is told them as it is made"))),
             Fact::Stored(result) => device.handle(now, Input::Stored(result)),
             Fact::Scanned(networks) => device.handle(now, Input::Scanned(networks)),
             Fact::Joined(ssid, ip) => {
@@ -431,6 +433,7 @@ impl<'a, R: AsyncRead + Unpin, W: AsyncWrite + Unpin> Powered<'a, R, W> {
             }
             Output::Cut { write, nth } => self.around.parts.cuts.arm(write, nth),
             Output::SkipWaits(skip) => self.around.skip = skip,
+            Output::KeepSurroundings(_) => self.facts.push_back(Fact::NoSurroundings),
             Output::Reboot => return ControlFlow::Break(Ending::Reboot),
         }
         ControlFlow::Continue(())

@@ -9,6 +9,7 @@ use crate::provisioning;
 use crate::report::Report;
 use crate::secret::Secret;
 use crate::state::State;
+use crate::surroundings::TEXT_MAX;
 use crate::time::{Instant, UnixTime};
 use alloc::collections::BTreeMap;
 use alloc::format;
@@ -72,6 +73,17 @@ impl Device {
                 simulated()?;
                 self.outputs.push_back(Output::Cut { write, nth });
             }
+            Command::Surroundings(kept) => {
+                if self.surroundings_owed {
+                    return Err(format!("{verb}: storage is busy"));
+                }
+                if kept.as_ref().is_some_and(|kept| kept.text().len() > TEXT_MAX) {
+                    return Err(format!("{verb}: longer than {TEXT_MAX} bytes when written out"));
+                }
+                self.surroundings_owed = true;
+                self.outputs.push_back(Output::KeepSurroundings(kept));
+                return Ok(());
+            }
             Command::Status => {
                 self.say_status();
                 return Ok(());
@@ -98,6 +110,16 @@ impl Device {
         }
         self.say(Report::CommandDone { command: verb.into() });
         Ok(())
+    }
+
+    /// The answer to `surroundings`.
+    pub(super) fn surroundings_kept(&mut self, outcome: Result<(), &str>) {
+        if core::mem::take(&mut self.surroundings_owed) {
+            self.say(match outcome {
+                Ok(()) => Report::CommandDone { command: "surroundings".into() },
+                Err(why) => Report::CommandRefused { why: format!("surroundings: {why}") },
+            });
+        }
     }
 
     fn stage(&mut self, name: &str, value: Secret) -> Result<(), String> {

@@ -89,6 +89,8 @@ pub struct Device {
 
     pending: Option<Pending>,
     changes: VecDeque<Change>,
+    /// What is around the board is being kept.
+    surroundings_owed: bool,
 
     ip: Option<[u8; 4]>,
     joining: bool,
@@ -160,6 +162,7 @@ impl Device {
             halted: false,
             pending: None,
             changes: VecDeque::new(),
+            surroundings_owed: false,
             ip: None,
             joining: false,
             wifi_backoff: Backoff::default(),
@@ -215,6 +218,7 @@ impl Device {
             Input::Http(id, request) => self.http(id, &request),
             Input::HttpListening(address) => self.say(Report::HttpListening { address: address.into() }),
             Input::Stored(outcome) => self.stored(now, outcome),
+            Input::SurroundingsKept(outcome) => self.surroundings_kept(outcome),
             Input::Scanned(networks) => self.scanned(&networks),
             Input::WifiUp { ip } => self.wifi_up(now, ip),
             Input::WifiDown(why) => self.wifi_down(now, why),

@@ -31,6 +31,7 @@ pub static CA: LazyLock<Authority> = LazyLock::new(|| Authority::root("Walk Root
 #[derive(Clone, Debug)]
 pub enum Owed {
     Store(Write, Box<Stored>),
+    Surroundings,
     Scan,
     Join,
     Time,
@@ -49,6 +50,7 @@ impl Owed {
         match self {
             Owed::Store(write, _) => format!("store {}", write.name()),
             Owed::Post(post) => post.url.rsplit('/').next().unwrap_or_default().into(),
+            Owed::Surroundings => "surroundings".into(),
             Owed::Scan => "scan".into(),
             Owed::Join => "join".into(),
             Owed::Time => "time".into(),
@@ -228,6 +230,7 @@ impl World {
                 self.durable = *set;
                 self.tell(Input::Stored(Ok(())));
             }
+            Owed::Surroundings => self.tell(Input::SurroundingsKept(Ok(()))),
             Owed::Scan => self.tell(Input::Scanned(vec![Network { ssid: "lab".into(), rssi: -40, channel: 6, secure: true }])),
             Owed::Join => self.tell(Input::WifiUp { ip: [192, 168, 1, 100] }),
             Owed::Time => self.tell(Input::TimeSynced(Ok(self.date()))),
@@ -264,6 +267,7 @@ impl World {
         let failure = |kind| NetFailure { kind, text: "as the walk has it".into() };
         match owed {
             Owed::Store(..) => self.tell(Input::Stored(Err(pick(way, &[StorageFailure::Full, StorageFailure::Failed])))),
+            Owed::Surroundings => self.tell(Input::SurroundingsKept(Err("no room"))),
             Owed::Scan => self.tell(Input::Scanned(Vec::new())),
             Owed::Join => {
                 self.tell(Input::WifiDown(pick(way, &[WifiFailure::WrongPassword, WifiFailure::NotFound, WifiFailure::NoAddress])));
@@ -454,6 +458,7 @@ impl World {
                 self.now = self.now + by;
                 self.jumped = true;
             }
+            Output::KeepSurroundings(_) => self.owed.push_back(Owed::Surroundings),
             Output::Reboot => self.reboot = true,
         }
     }

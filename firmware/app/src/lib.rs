@@ -43,7 +43,7 @@ mod store;
 mod tls;
 
 pub use air::{Air, Wifi};
-pub use parts::{Heap, Parts};
+pub use parts::{Heap, KeepSurroundings, Parts};
 pub use shell::run;
 
 #[cfg(test)]

@@ -1,5 +1,7 @@
 //! What a board brings.
 
+use alloc::boxed::Box;
+use alloc::string::String;
 use device_core::surroundings::Surroundings;
 use embassy_net::Stack;
 
@@ -20,6 +22,8 @@ pub struct Parts<F, R, I, O, W> {
     /// What a simulated board was told before its device begins; `None`: a board whose clock and air are real. A simulated board restarts
     /// inside [`run`], so that its surroundings outlive that, as they would in the world.
     pub simulated: Option<Surroundings>,
+    /// Keeps what is around the board for its next start.
+    pub keep_surroundings: KeepSurroundings,
     /// Restarts the board.
     pub reboot: fn() -> !,
     /// Goes off as if the power had gone. Only a simulated board's is called.
@@ -27,6 +31,9 @@ pub struct Parts<F, R, I, O, W> {
     /// How the heap is doing.
     pub heap: fn() -> Heap,
 }
+
+/// Keeps a text, or that there is none, where the board looks at its next start; an error says in a few words why it was not kept.
+pub type KeepSurroundings = Box<dyn FnMut(Option<&str>) -> Result<(), String>>;
 
 /// How the heap is doing, in bytes.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]

@@ -9,7 +9,7 @@ use crate::flash::Flash;
 use crate::http::{self, CONNECTIONS_MAX, Desk, OwnedRequest};
 use crate::mqtt::{self, Link, Said};
 use crate::net::failure;
-use crate::parts::{Heap, Parts};
+use crate::parts::{Heap, KeepSurroundings, Parts};
 use crate::rng::BoardRng;
 use crate::signatures::MbedSignatures;
 use crate::sntp;
@@ -51,7 +51,7 @@ where
     O: Write,
     W: Wifi,
 {
-    let Parts { stack, flash, rng, console_in, console_out, wifi, simulated, reboot, power_cut, heap } = parts;
+    let Parts { stack, flash, rng, console_in, console_out, wifi, simulated, keep_surroundings, reboot, power_cut, heap } = parts;
     let mut rng = BoardRng::new(rng);
     let mut console = Console::new(console_in, console_out);
     let Some(library) = Library::start(rng) else {
@@ -70,6 +70,7 @@ where
         storage: Storage::open(Flash(flash)),
         cuts: CutPoints::default(),
         simulated: simulated.is_some(),
+        keep_surroundings,
         seed,
         skip: false,
     };
@@ -101,6 +102,7 @@ struct Board<F: NorFlash, I, O> {
     storage: Storage<F>,
     cuts: CutPoints,
     simulated: bool,
+    keep_surroundings: KeepSurroundings,
     /// Of this boot's chance; the next one's is one more.
     seed: u64,
     /// Whether the clock may jump to deadlines.
@@ -143,6 +145,7 @@ enum Fact {
     Http(device_core::output::RequestId, OwnedRequest),
     Listening(String),
     Stored(Result<(), StorageFailure>),
+    SurroundingsKept(Result<(), String>),
     Scanned(Vec<Network>),
     Joined([u8; 4]),
     WifiDown(WifiFailure),
@@ -263,6 +266,9 @@ impl<'a, F: NorFlash, I: Read, O: Write, W: Wifi> Powered<'a, F, I, O, W> {
             Fact::Http(id, request) => device.handle(now, Input::Http(id, request.as_request())),
             Fact::Listening(address) => device.handle(now, Input::HttpListening(&address)),
             Fact::Stored(result) => device.handle(now, Input::Stored(result)),
+            Fact::SurroundingsKept(result) => {
+                device.handle(now, Input::SurroundingsKept(result.as_ref().copied().map_err(String::as_str)));
+            }
             Fact::Scanned(networks) => device.handle(now, Input::Scanned(networks)),
             Fact::Joined(ip) => {
                 self.joined = true;
@@ -402,6 +408,10 @@ impl<'a, F: NorFlash, I: Read, O: Write, W: Wifi> Powered<'a, F, I, O, W> {
             }
             Output::Cut { write, nth } => self.board.cuts.arm(write, nth),
             Output::SkipWaits(skip) => self.board.skip = skip,
+            Output::KeepSurroundings(kept) => {
+                let kept = (self.board.keep_surroundings)(kept.map(|kept| kept.text()).as_deref());
+                self.facts.push_back(Fact::SurroundingsKept(kept));
+            }
             Output::Reboot => return ControlFlow::Break(Ending::Reboot),
         }
         ControlFlow::Continue(())

@@ -67,6 +67,7 @@ async fn main(spawner: Spawner) {
         console_out,
         wifi: app::Air::default(),
         simulated: Some(surroundings::read()),
+        keep_surroundings: alloc::boxed::Box::new(surroundings::keep),
         reboot: power::reboot,
         power_cut: power::cut,
         heap: heap::state,

@@ -236,6 +236,7 @@ fn surroundings(site: &Site, cut: Option<CutPoint>) -> Surroundings {
             Some(CutPoint::Before { write, nth }) => vec![(write, nth)],
             _ => Vec::new(),
         },
+        ..Surroundings::default()
     }
 }
 
