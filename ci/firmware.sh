@@ -1,10 +1,12 @@
 #!/usr/bin/env bash
-# Builds the firmware for a board and leaves the image at firmware/target/BOARD.elf. Installs what that takes, once: the target
-# (rustup's where rustup can add it, else Debian's compiler, for which core and alloc are built: 20 s), QEMU, and the C side of Mbed TLS.
+# Builds the firmware for a board, leaves the image at firmware/target/BOARD.elf, and fails when it is over firmware/budgets.toml.
+# For the esp32c3 also what is flashed: firmware/target/esp32c3.bin in one file, from offset 0, and firmware/target/esp32c3 in parts. Installs
+# what that takes, once: the target (rustup's where rustup can add it, else Debian's compiler, for which core and alloc are built: 20 s),
+# QEMU, and the C side of Mbed TLS.
 #
-#   ci/firmware.sh [--check] [--prebuilt] [BOARD]    the board is virt
+#   ci/firmware.sh [--check] [--prebuilt] [BOARD]    virt when none is named; or esp32c3
 #
-# --check     format, lints and the app's tests, which run on this machine
+# --check     format, lints, and the tests of what runs on this machine too
 # --prebuilt  with the Mbed TLS that comes with its crate, at firmware/target/BOARD-prebuilt.elf: it takes expired certificates (ci/cert-dates.sh)
 #
 # CARGO_TARGET_DIR is kept to: the firmware then builds in its folder `firmware`.
@@ -96,17 +98,33 @@ done
 echo "firmware: $(rustc --version), $target"
 cd firmware
 export CARGO_TARGET_DIR="$out"
+host="$(rustc -vV | sed -n 's/^host: //p')"
+manifest="boards/$board/Cargo.toml"
 if [ -n "$check" ]; then
-    host="$(rustc -vV | sed -n 's/^host: //p')"
     "$bin/cargo-fmt" --all --check
-    "$bin/cargo-clippy" clippy --locked --release -p app -p "$board" -- -D warnings
-    "$bin/cargo-clippy" clippy --locked --target "$host" -p app --all-targets -- -D warnings
-    cargo test --locked --target "$host" -p app
+    "$bin/cargo-clippy" clippy --locked --release --manifest-path "$manifest" -- -D warnings
+    "$bin/cargo-clippy" clippy --locked --target "$host" -p app -p image --all-targets -- -D warnings
+    cargo test --locked --target "$host" -p app -p image
 fi
-cargo build --locked --release -p "$board" ${prebuilt:+--no-default-features --features prebuilt}
+cargo build --locked --release --manifest-path "$manifest" ${prebuilt:+--no-default-features --features prebuilt}
 image="target/$board${prebuilt:+-prebuilt}.elf"
 mkdir -p target
 cp "$out/$target/release/$board" "$image.new"
 mv -f "$image.new" "$image"
-size "$image" | awk 'NR == 2 { printf "firmware: image %d bytes\n", $1 + $2 }'
+if [ -z "$prebuilt" ]; then
+    cargo build --locked --quiet --target "$host" -p image
+    image() { "$out/$host/debug/image" "$@"; }
+    case "$board" in
+    esp32c3)
+        image make "$board" "$image" budgets.toml "target/$board" "target/$board.bin"
+        cat <<FLASH
+firmware: flash it with either of (python3 -m pip install esptool)
+    esptool --chip esp32c3 --baud 460800 write-flash 0x0 firmware/target/esp32c3.bin
+    (cd firmware/target/esp32c3 && esptool --chip esp32c3 --baud 460800 write-flash 0x0 bootloader.bin 0x8000 partition-table.bin 0x10000 esp32c3.bin)
+firmware: the first erases what the device keeps, the second leaves it
+FLASH
+        ;;
+    *) image weigh "$board" "$image" budgets.toml ;;
+    esac
+fi
 echo "firmware: firmware/$image (${SECONDS} s)"

@@ -32,6 +32,7 @@ const SOCKETS: usize = 16;
 /// How often the watchdog hears that tasks are being run.
 const FEED_EVERY: Duration = Duration::from_millis(500);
 
+/// Where the processor begins.
 #[embassy_executor::main(entry = "riscv_rt::entry")]
 async fn main(spawner: Spawner) {
     heap::start();

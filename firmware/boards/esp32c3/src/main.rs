@@ -1,0 +1,107 @@
+//! The firmware on an ESP32-C3: its radio, or simulated surroundings and a network through the console when its flash says so.
+#![no_std]
+#![no_main]
+#![expect(unsafe_code, reason = "a board is where registers, interrupts and C are")]
+
+extern crate alloc;
+
+mod fault;
+mod flash;
+mod heap;
+mod port;
+mod power;
+mod uart;
+mod watchdog;
+
+use alloc::boxed::Box;
+use alloc::format;
+use alloc::string::String;
+use core::fmt::Write as _;
+use device_core::surroundings::Surroundings;
+use embassy_executor::Spawner;
+use embassy_time::{Duration, Instant, Timer};
+use esp_hal::clock::CpuClock;
+use esp_hal::rng::{Trng, TrngSource};
+use esp_hal::timer::systimer::SystemTimer;
+use rand_core::Rng as _;
+use static_cell::StaticCell;
+use uart::LastWords;
+
+esp_bootloader_esp_idf::esp_app_desc!();
+
+/// How many sockets may be open at one time, those of DHCP and DNS among them.
+const SOCKETS: usize = 16;
+
+#[esp_rtos::main]
+async fn main(spawner: Spawner) {
+    let chip = esp_hal::init(esp_hal::Config::default().with_cpu_clock(CpuClock::max()));
+    heap::start();
+    let timer = SystemTimer::new(chip.SYSTIMER);
+    esp_rtos::start(timer.alarm0, chip.FROM_CPU_INTR0);
+    let Ok((console_in, console_out)) = uart::start(chip.UART0, chip.GPIO20, chip.GPIO21) else {
+        unreachable!("the baud rate is one that the port has");
+    };
+    say('I', &format!("started after {}", power::why_started()));
+    watchdog::start(timer.alarm1, chip.RTC_TIMER);
+
+    let flash = match flash::start(chip.FLASH) {
+        Ok(flash) => flash,
+        Err(why) => refuse(why).await,
+    };
+    // Noise of the analog converter, until the radio makes its own.
+    core::mem::forget(TrngSource::new(chip.RNG, chip.ADC1));
+    let Ok(mut rng) = Trng::try_new() else { unreachable!("its source was started") };
+
+    static RESOURCES: StaticCell<embassy_net::StackResources<SOCKETS>> = StaticCell::new();
+    let resources = RESOURCES.init(embassy_net::StackResources::new());
+    port::switch(port::Role::None);
+    let (stack, runner) = embassy_net::new(port::Port::new(), embassy_net::Config::default(), resources, rng.next_u64());
+    let (Ok(network), Ok(feed)) = (run_network(runner), watchdog::feed()) else { unreachable!("each task is made once") };
+    spawner.spawn(network);
+    spawner.spawn(feed);
+
+    app::run(app::Parts {
+        stack,
+        flash,
+        rng,
+        console_in,
+        console_out,
+        wifi: app::Air::default(),
+        simulated: Some(surroundings().unwrap_or_default()),
+        keep_surroundings: Box::new(|text| flash::keep_surroundings(text.unwrap_or_default()).map_err(String::from)),
+        reboot: power::reboot,
+        power_cut: power::cut,
+        heap: heap::state,
+    })
+    .await
+}
+
+#[embassy_executor::task]
+async fn run_network(mut runner: embassy_net::Runner<'static, port::Port>) -> ! {
+    runner.run().await
+}
+
+/// Says why the board cannot run, for ever: whoever opens the console hears it.
+async fn refuse(why: &str) -> ! {
+    loop {
+        say('E', why);
+        Timer::after(Duration::from_secs(5)).await;
+    }
+}
+
+/// Says a line of the board's own, before the device says its first.
+fn say(level: char, text: &str) {
+    let _ = writeln!(LastWords, "{level} ({}) board: {text}", Instant::now().as_millis());
+}
+
+/// What the flash says is around the board; `None`: the world.
+fn surroundings() -> Option<Surroundings> {
+    let text = flash::surroundings().map_err(String::from).and_then(|text| match text.trim() {
+        "" => Ok(None),
+        _ => Surroundings::parse(&text).map(Some).map_err(|e| format!("{e}")),
+    });
+    text.unwrap_or_else(|why| {
+        say('E', &format!("the surroundings in flash are passed over: {why}"));
+        None
+    })
+}

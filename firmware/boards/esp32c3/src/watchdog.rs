@@ -1,0 +1,68 @@
+//! The watchdog: an interrupt that looks whether the executor runs its tasks, and says where it hangs if not; behind it the chip's own, for a
+//! device that does not even take interrupts.
+
+use core::cell::RefCell;
+use core::sync::atomic::Ordering;
+use critical_section::Mutex;
+use embassy_time::{Duration, Instant, Timer};
+use esp_hal::Blocking;
+use esp_hal::handler;
+use esp_hal::interrupt::Priority;
+use esp_hal::peripherals::RTC_TIMER;
+use esp_hal::rtc_cntl::{Rtc, RwdtStage};
+use esp_hal::timer::PeriodicTimer;
+use esp_hal::timer::systimer::Alarm;
+use portable_atomic::AtomicU8;
+
+/// How often the interrupt looks.
+const LOOK_EVERY: esp_hal::time::Duration = esp_hal::time::Duration::from_millis(500);
+/// How often it may look in vain before the device has hung: ten seconds, since a handshake on a chip that is simulated slowly takes some.
+const LOOKS_MAX: u8 = 20;
+/// How long the chip's own watchdog waits for the interrupt.
+const CHIP_LIMIT: esp_hal::time::Duration = esp_hal::time::Duration::from_secs(20);
+/// How often the interrupt hears that tasks are being run.
+const FEED_EVERY: Duration = Duration::from_millis(500);
+
+static LOOKS: AtomicU8 = AtomicU8::new(0);
+static CLOCKS: Mutex<RefCell<Option<Clocks>>> = Mutex::new(RefCell::new(None));
+
+/// What interrupts, and what resets the chip when that no longer does.
+struct Clocks {
+    timer: PeriodicTimer<'static, Blocking>,
+    rtc: Rtc<'static>,
+}
+
+/// Starts both watchdogs; `feed` must run from then on.
+pub fn start(alarm: Alarm<'static>, rtc: RTC_TIMER<'static>) {
+    let mut rtc = Rtc::new(rtc);
+    rtc.rwdt.set_timeout(RwdtStage::Stage0, CHIP_LIMIT);
+    rtc.rwdt.enable();
+    let mut timer = PeriodicTimer::new(alarm);
+    timer.set_interrupt_handler(on_interrupt);
+    timer.listen();
+    // The timer refuses nothing that is so short.
+    let _ = timer.start(LOOK_EVERY);
+    critical_section::with(|cs| CLOCKS.borrow_ref_mut(cs).replace(Clocks { timer, rtc }));
+}
+
+#[handler(priority = Priority::Priority2)]
+fn on_interrupt() {
+    critical_section::with(|cs| {
+        if let Some(Clocks { timer, rtc }) = &mut *CLOCKS.borrow_ref_mut(cs) {
+            timer.clear_interrupt();
+            rtc.rwdt.feed();
+        }
+    });
+    if LOOKS.fetch_add(1, Ordering::Relaxed) >= LOOKS_MAX {
+        crate::fault::on_hang(Instant::now().as_millis());
+    }
+}
+
+/// Tells the interrupt, as long as tasks are run.
+#[embassy_executor::task]
+pub async fn feed() -> ! {
+    loop {
+        LOOKS.store(0, Ordering::Relaxed);
+        Timer::after(FEED_EVERY).await;
+    }
+}
