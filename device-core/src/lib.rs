@@ -13,6 +13,7 @@
 //! | `packet`, `session` | MQTT v5 and v3.1.1: the codec; the rules kept over it |
 //! | `telemetry`, `queue`, `backoff` | readings, what holds them until they are acknowledged, when to try again |
 //! | `report`, `command` | the console: lines the device says, lines it is told |
+//! | `serial` | what a serial console carries besides: PPP frames, numbered lines |
 //! | `serial` | PPP frames on the console's line |
 //! | `surroundings` | what a simulated board is told before its device begins |
 //! | `sntp` | the time server's packets |
