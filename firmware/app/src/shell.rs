@@ -71,6 +71,7 @@ where
         cuts: CutPoints::default(),
         simulated: simulated.is_some(),
         keep_surroundings,
+        kept: false,
         seed,
         skip: false,
     };
@@ -83,7 +84,7 @@ where
         let _ = with_timeout(ticks(LAST_LINES_LIMIT), board.console.flush()).await;
         match ending {
             Ending::PowerCut => power_cut(),
-            Ending::Reboot if !board.simulated => reboot(),
+            Ending::Reboot if !board.simulated || board.kept => reboot(),
             Ending::Reboot => {
                 board.storage = board.storage.reopen();
                 board.seed = board.seed.wrapping_add(1);
@@ -103,6 +104,8 @@ struct Board<F: NorFlash, I, O> {
     cuts: CutPoints,
     simulated: bool,
     keep_surroundings: KeepSurroundings,
+    /// Others were kept than it started with: the next restart is the board's own.
+    kept: bool,
     /// Of this boot's chance; the next one's is one more.
     seed: u64,
     /// Whether the clock may jump to deadlines.
@@ -410,6 +413,7 @@ impl<'a, F: NorFlash, I: Read, O: Write, W: Wifi> Powered<'a, F, I, O, W> {
             Output::SkipWaits(skip) => self.board.skip = skip,
             Output::KeepSurroundings(kept) => {
                 let kept = (self.board.keep_surroundings)(kept.map(|kept| kept.text()).as_deref());
+                self.board.kept |= kept.is_ok();
                 self.facts.push_back(Fact::SurroundingsKept(kept));
             }
             Output::Reboot => return ControlFlow::Break(Ending::Reboot),

@@ -20,6 +20,8 @@ pub const VIRTIO_STEP: usize = 0x1000;
 pub const VIRTIO_WINDOWS: usize = 8;
 /// Where the host may leave a text about the device's surroundings (`surroundings`); memory that nothing else uses.
 pub const SURROUNDINGS: usize = 0x8080_0000;
+/// Where the device keeps such a text of its own over a reset; memory that nothing else uses.
+pub const KEPT: usize = 0x80A0_0000;
 /// Where the host says how the device is to break (`provoke`); memory that nothing else uses.
 pub const PROVOKE: usize = 0x8090_0000;
 /// An address with nothing behind it.
