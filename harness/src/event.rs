@@ -167,6 +167,11 @@ pub enum What {
         /// What and why.
         why: String,
     },
+    /// Runner: a part of what the device said or was told is lost for good on its way. What is not seen afterwards proves nothing.
+    Gap {
+        /// What was lost, and where.
+        why: String,
+    },
     /// Runner: a note for readers; never judged.
     Note(String),
     /// Runner: the trial was ended from outside (Ctrl-C, the overall limit of the run).
@@ -381,7 +386,8 @@ impl What {
             What::Power(Power::CutBefore { write: text })
             | What::BrokerPower { now: text }
             | What::ActFailed { step: _, why: text }
-            | What::Broke { why: text } => see(text),
+            | What::Broke { why: text }
+            | What::Gap { why: text } => see(text),
             What::TimeAsked { told_unix: _ }
             | What::Power(Power::On | Power::Off | Power::CutAt { .. })
             | What::StepBegan { step: _ }
@@ -465,6 +471,7 @@ impl fmt::Display for What {
             What::ActFailed { step, why } => format!("step {} could not act: {why}", step + 1),
             What::DeadlinePassed => "deadline passed".into(),
             What::Broke { why } => format!("broke: {why}"),
+            What::Gap { why } => format!("lost: {why}"),
             What::Note(text) => text.clone(),
             What::Interrupted => "interrupted".into(),
         };

@@ -80,6 +80,10 @@ pub struct Script<'s> {
     snapshots: Vec<(usize, Reach)>,
     warnings: Vec<Finding>,
     asked: Option<usize>,
+    /// The first gap on the tape, as a finding.
+    gap: Option<Finding>,
+    /// The trial failed for something that was not seen, or seen wrong.
+    missed: bool,
 }
 
 #[derive(Debug)]
@@ -143,6 +147,8 @@ impl<'s> Script<'s> {
             snapshots: Vec::new(),
             warnings: Vec::new(),
             asked: None,
+            gap: None,
+            missed: false,
         };
         script.ready(0);
         script
@@ -210,15 +216,21 @@ impl<'s> Script<'s> {
     /// A device cannot be blamed for what it did on a testbed that turns out to have broken: the end of a broker, say, is seen by the
     /// device and by the testbed at the same moment, and either may be heard first.
     fn excuse(&mut self, event: &Event) {
-        if let (What::Broke { why }, Stage::Over { verdict: verdict @ Verdict::Fail, findings }) = (&event.what, &mut self.stage) {
+        let finding = match &event.what {
+            What::Broke { why } => Finding::new(format!("the testbed broke: {why}")).when(event.at_us),
+            What::Gap { why } if self.missed => gap(why, event.at_us),
+            _ => return,
+        };
+        if let Stage::Over { verdict: verdict @ Verdict::Fail, findings } = &mut self.stage {
             *verdict = Verdict::Inconclusive;
-            let mut finding = Finding::new(format!("the testbed broke: {why}")).when(event.at_us);
+            let mut finding = finding;
             finding.place = findings.first().and_then(|finding| finding.place.clone());
             findings.insert(0, finding);
         }
     }
 
-    /// Whether the trial is over. Later events change nothing, except that a testbed that broke excuses a device that failed.
+    /// Whether the trial is over. Later events change nothing, except that a testbed that broke, or lost a part of what was said, excuses
+    /// a device that failed.
     pub fn finished(&self) -> bool {
         matches!(self.stage, Stage::Over { .. })
     }
@@ -239,8 +251,11 @@ impl<'s> Script<'s> {
         Judgement { verdict, findings, warnings: self.warnings.clone() }
     }
 
-    /// The stories to compare with goldens, one for each `snapshot` step that was reached.
+    /// The stories to compare with goldens, one for each `snapshot` step that was reached; none where a part of them is lost.
     pub fn stories(&self) -> Vec<Story> {
+        if self.gap.is_some() {
+            return Vec::new();
+        }
         let of = |(step, reach): &(usize, Reach)| {
             let name = self.scenario.steps.get(*step)?.snapshot.clone()?;
             Some(Story::new(name, self.place(*step), &self.events, reach, &self.host))
@@ -331,6 +346,11 @@ impl<'s> Script<'s> {
                 );
             }
             What::Broke { why } => self.give_up(Finding::new(format!("the testbed broke: {why}")).when(event.at_us)),
+            What::Gap { why } if self.gap.is_none() => {
+                let finding = gap(why, event.at_us);
+                self.warn(finding.clone());
+                self.gap = Some(finding);
+            }
             What::Interrupted => self.give_up(Finding::new("interrupted from outside").when(event.at_us)),
             _ => {}
         }
@@ -445,7 +465,7 @@ impl<'s> Script<'s> {
         let mut finding = Finding::new(why).at(self.place(*step)).when(at_us);
         finding.near = near(&self.events, watching.watch.reads(), from);
         finding.last = self.last(watching.watch.reads(), 0);
-        self.fail(finding);
+        self.miss(finding);
     }
 
     fn end_step_if_done(&mut self) {
@@ -489,7 +509,7 @@ impl<'s> Script<'s> {
                     finding.last = self.last(&Source::ALL, 0);
                     let acting = matches!(self.stage, Stage::Busy(Busy { acting: true, .. }) | Stage::Ready(_));
                     finding.help = Some("raise `within:` at the top of the scenario, or find out what takes so long".into());
-                    if acting { self.give_up(finding) } else { self.fail(finding) }
+                    if acting { self.give_up(finding) } else { self.miss(finding) }
                 }
                 (Limit::Act | Limit::Wall, _) => {
                     let what = if limit == Limit::Act { "the step did not end its act" } else { "the trial did not end" };
@@ -536,6 +556,21 @@ impl<'s> Script<'s> {
         matches!(self.stage, Stage::LastWords { verdict: Verdict::Fail, .. })
     }
 
+    /// Ends the trial, since something was not seen or seen wrong: the device's fault, unless a part of what was said is lost.
+    fn miss(&mut self, finding: Finding) {
+        match self.gap.clone() {
+            None => {
+                self.missed = true;
+                self.fail(finding);
+            }
+            Some(mut gap) => {
+                gap.place.clone_from(&finding.place);
+                self.warnings.retain(|warning| warning.text != gap.text);
+                self.stage = Stage::Over { verdict: Verdict::Inconclusive, findings: vec![gap, finding] };
+            }
+        }
+    }
+
     fn fail(&mut self, finding: Finding) {
         self.end(Verdict::Fail, finding);
     }
@@ -579,6 +614,12 @@ impl<'s> Script<'s> {
     fn last(&self, sources: &[Source], from: usize) -> Vec<Shown> {
         last(&self.events, sources, from)
     }
+}
+
+/// That a part of what was said is lost.
+fn gap(why: &str, at_us: u64) -> Finding {
+    let finding = Finding::new(format!("a part of the console is lost: {why}")).when(at_us);
+    finding.help("look at the cable and the port, not at the device; its story is not compared")
 }
 
 fn patient(limit: Duration, patience: f32) -> Duration {

@@ -187,6 +187,29 @@ fn a_device_is_excused_whose_testbed_turns_out_to_have_broken() {
 }
 
 #[test]
+fn what_is_not_seen_behind_a_gap_proves_nothing() {
+    let scenario = never(scenario(vec![wait(Source::Device, "up"), snapshot("story")]), "disconnected");
+    let gap = || runner(2, What::Gap { why: "line 7".into() });
+    let too_late = || runner(20 * S, What::DeadlinePassed);
+    let told = |judgement: &Judgement| judgement.findings.iter().map(|finding| finding.text.clone()).collect::<Vec<_>>();
+    // Before the trial misses a line, or found out afterwards.
+    for tape in [[began(0, 0), gap(), too_late()], [began(0, 0), too_late(), gap()]] {
+        let judgement = judge(&tape, &mut Script::new(&scenario, 1.0));
+        assert_eq!(judgement.verdict, Verdict::Inconclusive);
+        let told = told(&judgement);
+        assert!(told[0].contains("line 7") && told[1].contains("waited 10 s") && told.len() == 2, "{told:?}");
+    }
+    // What was seen was seen.
+    let mut script = Script::new(&scenario, 1.0);
+    let judgement = judge(&[began(0, 0), gap(), line(3, Source::Device, "disconnected"), gap()], &mut script);
+    assert_eq!(judgement.verdict, Verdict::Fail);
+    let mut script = Script::new(&scenario, 1.0);
+    let judgement = judge(&[began(0, 0), gap(), gap(), line(3, Source::Device, "up"), began(4, 1)], &mut script);
+    assert_eq!((judgement.verdict, judgement.warnings.len()), (Verdict::PassWithWarnings, 1));
+    assert!(script.stories().is_empty(), "a story with a hole in it is no candidate");
+}
+
+#[test]
 fn a_device_that_dies_may_still_say_where() {
     let scenario = never(scenario(vec![wait(Source::Device, "up")]), "forbidden");
     let dying = [began(0, 0), line(1, Source::Device, "abort() was called at PC 0x4200"), line(2, Source::Device, "up forbidden")];

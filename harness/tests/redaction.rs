@@ -100,6 +100,7 @@ fn events(text: &str) -> Vec<(Source, What)> {
         (Source::Runner, What::ActFailed { step: 0, why: t() }),
         (Source::Runner, What::Note(t())),
         (Source::Runner, What::Broke { why: t() }),
+        (Source::Runner, What::Gap { why: t() }),
         (Source::Device, What::Ended(Ended::Crashed { why: t(), backtrace: vec![t()] })),
         (Source::Device, What::Ended(Ended::Lost { why: t() })),
     ]

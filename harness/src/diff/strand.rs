@@ -269,7 +269,7 @@ fn told(words: &Words, between: Between, event: &Event, attempts: &mut BTreeMap<
         }
         What::Power(_) | What::BrokerPower { .. } => plain("power", event.what.to_string()),
         What::ActFailed { .. } => plain("acts", words.stable(&event.what.to_string())),
-        What::Interrupted | What::Broke { .. } => plain("trial", words.stable(&event.what.to_string())),
+        What::Interrupted | What::Broke { .. } | What::Gap { .. } => plain("trial", words.stable(&event.what.to_string())),
         _ => None,
     }
 }
