@@ -1,5 +1,7 @@
 //! The `harness` command line: one file a sub-command.
 
+#[cfg(unix)]
+mod board;
 mod ca;
 mod certs;
 mod check;
@@ -62,6 +64,9 @@ enum Command {
     Doctor(doctor::Doctor),
     /// Writes a first scenario and a workflow into a repository.
     Init(init::Init),
+    /// Puts a virtual board behind a serial port, for the target rig, until Ctrl-C.
+    #[cfg(unix)]
+    Board(board::Board),
     /// Cuts power at every write of a provisioning run, and sees that the device recovers.
     Cuts(cuts::Cuts),
     /// Measures: provisioning to CONNACK, the runner's own cost, memory of a twin.
@@ -81,7 +86,8 @@ struct BrokerOption {
 /// Options that choose the devices.
 #[derive(Clone, Debug, clap::Args)]
 struct DeviceOption {
-    /// The targets to run on, with commas between: `twin` (the software twin, in this process), `qemu` (the firmware, in QEMU).
+    /// The targets to run on, with commas between: `twin` (the software twin, in this process), `qemu` (the firmware, in QEMU),
+    /// `rig` (a board at a serial port).
     #[arg(long, default_value = "twin", value_delimiter = ',', value_name = "TARGET")]
     target: Vec<String>,
     /// The emulator of the target qemu [default: qemu-system-riscv32 in PATH].
@@ -90,6 +96,12 @@ struct DeviceOption {
     /// The firmware's image of the target qemu, an ELF file [default: firmware/target/virt.elf of the workspace].
     #[arg(long, value_name = "ELF", env = "HARNESS_FIRMWARE")]
     firmware: Option<PathBuf>,
+    /// The serial port that the board of the target rig is at; several, with commas between or one option each, are several boards.
+    #[arg(long, value_name = "PATH", value_delimiter = ',', env = "HARNESS_PORT")]
+    port: Vec<String>,
+    /// Bits per second of that port [default: 115200].
+    #[arg(long, value_name = "N", env = "HARNESS_BAUD")]
+    baud: Option<u32>,
 }
 
 impl DeviceOption {
@@ -106,7 +118,7 @@ impl DeviceOption {
     }
 
     fn equipment(&self) -> Equipment {
-        Equipment { emulator: self.emulator.clone(), firmware: self.firmware.clone() }
+        Equipment { emulator: self.emulator.clone(), firmware: self.firmware.clone(), ports: self.port.clone(), baud: self.baud }
     }
 
     /// Whether what the targets need is there.
@@ -151,6 +163,8 @@ fn act(command: Command) -> u8 {
         Command::Certs(certs) => certs.run(),
         Command::Doctor(doctor) => doctor.run(),
         Command::Init(init) => init.run(),
+        #[cfg(unix)]
+        Command::Board(board) => board.run(),
         Command::Cuts(cuts) => cuts.run(),
         Command::Bench(bench) => bench.run(),
     }

@@ -1,6 +1,7 @@
 //! Ways to have a device. A target is power and a byte stream; the ways it differs from the next are data ([`Facts`]).
 
 mod qemu;
+pub mod rig;
 pub mod twin;
 
 use crate::scenario::header::Capability;
@@ -66,13 +67,23 @@ pub struct Equipment {
     pub emulator: Option<PathBuf>,
     /// The firmware's image, an ELF file; unset: the one that this workspace's firmware is built to.
     pub firmware: Option<PathBuf>,
+    /// The serial ports that boards are at, one a board.
+    pub ports: Vec<String>,
+    /// Bits per second of those; unset: what ESP32 consoles speak.
+    pub baud: Option<u32>,
 }
 
 impl Equipment {
-    /// As the environment says it: `HARNESS_EMULATOR`, `HARNESS_FIRMWARE`.
+    /// As the environment says it: `HARNESS_EMULATOR`, `HARNESS_FIRMWARE`, `HARNESS_PORT` (several with commas between), `HARNESS_BAUD`.
     pub fn from_environment() -> Equipment {
         let named = |name| std::env::var_os(name).filter(|value| !value.is_empty()).map(PathBuf::from);
-        Equipment { emulator: named("HARNESS_EMULATOR"), firmware: named("HARNESS_FIRMWARE") }
+        let ports = std::env::var("HARNESS_PORT").unwrap_or_default();
+        Equipment {
+            emulator: named("HARNESS_EMULATOR"),
+            firmware: named("HARNESS_FIRMWARE"),
+            ports: ports.split(',').map(str::trim).filter(|port| !port.is_empty()).map(str::to_owned).collect(),
+            baud: std::env::var("HARNESS_BAUD").ok().and_then(|baud| baud.parse().ok()),
+        }
     }
 }
 
@@ -103,7 +114,7 @@ pub struct TargetError {
 }
 
 /// The targets there are. One line here and one file add a target.
-pub const TARGETS: &[&Facts] = &[&twin::FACTS, &qemu::FACTS];
+pub const TARGETS: &[&Facts] = &[&twin::FACTS, &qemu::FACTS, &rig::FACTS];
 
 /// The facts of the target of that name.
 ///

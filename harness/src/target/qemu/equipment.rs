@@ -124,10 +124,10 @@ mod tests {
 
     #[test]
     fn what_is_missing_is_named_with_the_command_that_gets_it() {
-        let equipment = Equipment { emulator: Some("no-such-qemu".into()), firmware: None };
+        let equipment = Equipment { emulator: Some("no-such-qemu".into()), ..Equipment::default() };
         let error = emulator(&equipment).unwrap_err();
         assert!(error.what.contains("no-such-qemu") && error.help.contains("apt-get install"), "{error}");
-        let equipment = Equipment { emulator: None, firmware: Some("no/such.elf".into()) };
+        let equipment = Equipment { firmware: Some("no/such.elf".into()), ..Equipment::default() };
         let error = image(&equipment).unwrap_err();
         assert!(error.what.contains("no/such.elf") && error.help.contains("ci/firmware.sh virt"), "{error}");
         assert_eq!(facts(&equipment).get("image"), None);
@@ -138,7 +138,7 @@ mod tests {
         for text in ["", "EL", "name: a scenario"] {
             let file = tempfile::NamedTempFile::new().unwrap();
             std::fs::write(file.path(), text).unwrap();
-            let equipment = Equipment { emulator: None, firmware: Some(file.path().into()) };
+            let equipment = Equipment { firmware: Some(file.path().into()), ..Equipment::default() };
             let error = image(&equipment).unwrap_err();
             assert!(error.what.ends_with("no ELF file") && error.help.contains("--firmware"), "{error}");
             std::fs::write(file.path(), b"\x7fELF\x01").unwrap();

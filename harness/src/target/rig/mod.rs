@@ -1,0 +1,169 @@
+//! A board at a serial port: its console is all there is of it. Nothing is flashed, and nobody has a hand on its plug.
+//!
+//! Fresh from the factory it comes by its own console ([`fresh`]): it forgets everything, keeps what is to be around it, and starts anew. Its
+//! network is PPP over that same line. A port that goes away is waited for ([`cable`]), since cables are pulled and USB ports begin anew.
+
+#[cfg(unix)]
+pub mod board;
+mod cable;
+mod fresh;
+pub mod noise;
+mod port;
+#[cfg(unix)]
+mod pty;
+
+use super::{Console, Equipment, Facts, Target, TargetError};
+use crate::scenario::header::Capability;
+use crate::site::Site;
+use crate::testbed::CutPoint;
+use crate::trace::tape::Tape;
+use async_trait::async_trait;
+use cable::Cable;
+use device_core::output::AirChange;
+use device_core::surroundings::Surroundings;
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::{Mutex, MutexGuard, PoisonError};
+
+/// What is true of a board at a serial port.
+pub const FACTS: Facts = Facts {
+    name: "rig",
+    host_alias: "10.0.2.2",
+    can: &[Capability::Http, Capability::ClockJump, Capability::Air, Capability::Storage, Capability::Console],
+    patience: 4.0,
+    share: 1,
+    there_are: |equipment| Some(ports(equipment).len()),
+    ready,
+    make: |equipment| Box::new(Rig { equipment: equipment.clone(), held: None, cable: None, fresh: false }),
+};
+
+/// A board, whichever is free.
+#[derive(Debug)]
+struct Rig {
+    equipment: Equipment,
+    held: Option<Held>,
+    /// While it is listened to.
+    cable: Option<Cable>,
+    /// It has been brought into its fresh state: what it stores from then on, it keeps.
+    fresh: bool,
+}
+
+/// A port that is a trial's own.
+#[derive(Debug)]
+struct Held(String);
+
+/// Ports that trials of this process have.
+static HELD: Mutex<BTreeSet<String>> = Mutex::new(BTreeSet::new());
+
+fn held() -> MutexGuard<'static, BTreeSet<String>> {
+    HELD.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+impl Held {
+    /// The first of these ports that no other trial has.
+    fn first_free(ports: &[&String]) -> Option<Held> {
+        let mut held = held();
+        let free = ports.iter().find(|port| !held.contains(**port))?;
+        held.insert((*free).clone());
+        Some(Held((*free).clone()))
+    }
+}
+
+impl Drop for Held {
+    fn drop(&mut self) {
+        held().remove(&self.0);
+    }
+}
+
+/// The ports named, each once.
+fn ports(equipment: &Equipment) -> Vec<&String> {
+    let mut ports: Vec<&String> = Vec::new();
+    for port in &equipment.ports {
+        if !ports.contains(&port) {
+            ports.push(port);
+        }
+    }
+    ports
+}
+
+fn baud(equipment: &Equipment) -> u32 {
+    equipment.baud.unwrap_or(port::BAUD_DEFAULT)
+}
+
+/// Whether each port can be had.
+fn ready(equipment: &Equipment) -> Result<String, TargetError> {
+    let ports = ports(equipment);
+    if ports.is_empty() {
+        return Err(TargetError {
+            what: "know which serial port the board is at".into(),
+            help: format!("name it with --port; {}", port::there_are()),
+        });
+    }
+    for port in &ports {
+        port::open(port, baud(equipment))?;
+    }
+    let named = ports.iter().map(|port| port.as_str()).collect::<Vec<_>>().join(", ");
+    Ok(format!("{named} at {} baud", baud(equipment)))
+}
+
+#[async_trait]
+impl Target for Rig {
+    fn facts(&self) -> &Facts {
+        &FACTS
+    }
+
+    fn made_of(&self) -> BTreeMap<String, String> {
+        BTreeMap::from([("baud".to_owned(), baud(&self.equipment).to_string())])
+    }
+
+    async fn power_on(&mut self, site: &Site, tape: &Tape, _: Option<CutPoint>) -> Result<Console, TargetError> {
+        self.power_off().await?;
+        let path = match &self.held {
+            Some(Held(path)) => path.clone(),
+            None => {
+                let held = Held::first_free(&ports(&self.equipment)).ok_or_else(|| TargetError {
+                    what: "find a board that no other trial has".into(),
+                    help: "name one more with --port".into(),
+                })?;
+                self.held.insert(held).0.clone()
+            }
+        };
+        let baud = baud(&self.equipment);
+        let (port, wires) = tokio::task::spawn_blocking({
+            let path = path.clone();
+            move || {
+                let mut port = port::open(&path, baud)?;
+                let wires = port::reset(&mut *port);
+                Ok::<_, TargetError>((port, wires))
+            }
+        })
+        .await
+        .map_err(|e| TargetError { what: format!("open the port {path}: {e}"), help: "report this as a bug".into() })??;
+        let (cable, says, hears) = Cable::plug(port, &path, baud)
+            .map_err(|e| TargetError { what: format!("use the port {path}: {e}"), help: port::there_are() })?;
+        let cable = self.cable.insert(cable);
+        let start = if self.fresh { fresh::Start::AsItIs } else { fresh::Start::Fresh(Box::new(surroundings(site))) };
+        let (says, hears) = fresh::start(says, hears, start, wires).await.map_err(|why| why.at(&path, baud))?;
+        self.fresh = true;
+        cable.tell(tape);
+        Ok(Console { says: Box::new(says), hears: Box::new(hears), door: None })
+    }
+
+    async fn power_off(&mut self) -> Result<(), TargetError> {
+        if let Some(cable) = self.cable.take() {
+            cable.pull().await;
+        }
+        Ok(())
+    }
+}
+
+/// What is to be around the board.
+fn surroundings(site: &Site) -> Surroundings {
+    let add = |n: &crate::site::Network| AirChange::Add {
+        ssid: n.ssid.clone(),
+        password: n.password.clone(),
+        rssi: n.rssi,
+        channel: n.channel,
+        dhcp: n.dhcp,
+    };
+    Surroundings { seed: site.seed, air: site.networks.iter().map(add).collect(), ..Surroundings::default() }
+}
