@@ -27,6 +27,7 @@ mod runner;
 mod say;
 pub mod scenario;
 pub mod script;
+pub mod serial;
 pub mod site;
 pub mod step;
 pub mod target;

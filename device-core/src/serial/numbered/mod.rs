@@ -93,6 +93,13 @@ impl Place {
     }
 }
 
+/// Whether a device seems to have numbered this line, whole or damaged: before the first such line, a host cannot know that it is to keep
+/// to these rules.
+pub fn seems_numbered(line: &str) -> bool {
+    let seal = line.rsplit_once('*').filter(|(_, check)| check.len() == 4 && check.bytes().all(|byte| byte.is_ascii_hexdigit()));
+    seal.is_some_and(|(text, _)| text.contains('^'))
+}
+
 impl<'a> Said<'a> {
     fn line(&self) -> String {
         match self {

@@ -2,16 +2,18 @@
 //!
 //! Whatever it was doing, and whatever is on its way, is passed over: what the console says begins with the line of its last start.
 
-use super::super::TargetError;
+use super::super::{Console, TargetError};
 use super::port;
+use crate::serial::lines::Numbered;
 use crate::verdict::lasting;
 use device_core::command::Command;
 use device_core::report::Report;
 use device_core::surroundings::Surroundings;
 use std::io::Cursor;
 use std::time::Duration;
-use tokio::io::{AsyncRead, AsyncReadExt, AsyncWriteExt, DuplexStream};
-use tokio::time::{Instant, timeout_at};
+use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
+use tokio::sync::watch;
+use tokio::time::{Instant, sleep_until, timeout};
 
 /// How long a board may take to answer a command, or to start, before it is told again.
 const ANSWER_WITHIN: Duration = Duration::from_secs(5);
@@ -21,8 +23,6 @@ const TRIES: u32 = 4;
 const SETTLED_AFTER: Duration = Duration::from_secs(2);
 /// Bytes of a line that are kept.
 const LINE_MAX: usize = 16 * 1024;
-/// What PPP's frames on the same line end with.
-const FLAG: u8 = 0x7e;
 /// Characters of what the board said last that are told.
 const SHOWN_MAX: usize = 120;
 
@@ -77,13 +77,9 @@ impl Trouble {
 ///
 /// # Errors
 /// It cannot be heard, or does not do as it is told. Every wait is bounded.
-pub async fn start(
-    says: DuplexStream,
-    hears: DuplexStream,
-    start: Start,
-    begins: bool,
-) -> Result<(impl AsyncRead + Send + Unpin, DuplexStream), Trouble> {
-    let mut talk = Talk { says, hears, ahead: Vec::new(), last: None };
+pub async fn start(lines: Numbered, start: Start, begins: bool) -> Result<Console, Trouble> {
+    let Numbered { console: Console { says, hears, door }, is } = lines;
+    let mut talk = Talk { says, hears, numbered: is, ahead: Vec::new(), last: None };
     let boot = match start {
         Start::AsItIs if begins => match talk.hear(ANSWER_WITHIN, booted).await? {
             Some(boot) => boot,
@@ -94,18 +90,29 @@ pub async fn start(
             if begins {
                 talk.hear(ANSWER_WITHIN, booted).await?;
             }
-            talk.ask("surroundings", &Command::Surroundings(Some(surroundings))).await?;
-            talk.restart("factory-reset", &Command::FactoryReset).await?
+            let surroundings = Command::Surroundings(Some(surroundings));
+            talk.ask("surroundings", &surroundings).await?;
+            let checked = talk.is_numbered();
+            let boot = talk.restart("factory-reset", &Command::FactoryReset).await?;
+            if !checked && talk.is_numbered() {
+                // Nothing had protected them on their way.
+                talk.ask("surroundings", &surroundings).await?;
+                talk.restart("reboot", &Command::Reboot).await?
+            } else {
+                boot
+            }
         }
     };
     let Talk { says, hears, ahead, .. } = talk;
-    Ok((Cursor::new([boot, ahead].concat()).chain(says), hears))
+    Ok(Console { says: Box::new(Cursor::new([boot, ahead].concat()).chain(says)), hears, door })
 }
 
 /// The board's console while nobody else listens to it.
 struct Talk {
-    says: DuplexStream,
-    hears: DuplexStream,
+    says: Box<dyn AsyncRead + Send + Unpin>,
+    hears: Box<dyn AsyncWrite + Send + Unpin>,
+    /// Whether its lines are numbered.
+    numbered: watch::Receiver<bool>,
     /// What has been read and not looked at.
     ahead: Vec<u8>,
     /// The last line that was text.
@@ -124,6 +131,10 @@ fn booted(line: &[u8], report: &Report) -> Met<Vec<u8>> {
 }
 
 impl Talk {
+    fn is_numbered(&self) -> bool {
+        *self.numbered.borrow()
+    }
+
     /// Says a command until it is answered.
     async fn ask(&mut self, verb: &'static str, command: &Command) -> Result<(), Trouble> {
         let answered = move |_: &[u8], report: &Report| match report {
@@ -173,23 +184,26 @@ impl Talk {
     async fn tell(&mut self, command: &Command) -> Result<(), Trouble> {
         // An empty line first: whatever was half said before is ended with it.
         let line = format!("\n{}\n", command.line());
-        self.hears.write_all(line.as_bytes()).await.map_err(|_| Trouble::Gone)
+        let write = self.hears.write_all(line.as_bytes());
+        match timeout(ANSWER_WITHIN, write).await {
+            Ok(written) => written.map_err(|_| Trouble::Gone),
+            // It will be told again.
+            Err(_) => Ok(()),
+        }
     }
 
-    /// Hears until a line means something, or the time is up.
+    /// Hears until a line means something, or the time is up, or it shows that lines are numbered: what was told without a number was in vain.
     async fn hear<T>(&mut self, limit: Duration, mut means: impl FnMut(&[u8], &Report) -> Met<T>) -> Result<Option<T>, Trouble> {
         let until = Instant::now() + limit;
-        let mut looked = 0;
+        let (mut looked, was_numbered) = (0, self.is_numbered());
         loop {
             while let Some(end) = self.ahead[looked..].iter().position(|byte| *byte == b'\n') {
                 let line: Vec<u8> = self.ahead.drain(..=looked + end).collect();
                 looked = 0;
-                // A frame may end where the line begins.
-                let line = line.rsplit(|byte| *byte == FLAG).next().unwrap_or_default();
-                let text = String::from_utf8_lossy(line);
+                let text = String::from_utf8_lossy(&line);
                 let text = text.trim_end();
                 if let Some((_, report)) = Report::from_line(text)
-                    && let Met::Yes(met) = means(line, &report)
+                    && let Met::Yes(met) = means(&line, &report)
                 {
                     return Ok(Some(met));
                 }
@@ -202,10 +216,12 @@ impl Talk {
                 self.ahead.clear();
                 looked = 0;
             }
-            match timeout_at(until, self.says.read_buf(&mut self.ahead)).await {
-                Err(_) => return Ok(None),
-                Ok(Ok(0) | Err(_)) => return Err(Trouble::Gone),
-                Ok(Ok(_)) => {}
+            tokio::select! {
+                read = self.says.read_buf(&mut self.ahead) => if !matches!(read, Ok(read) if read > 0) {
+                    return Err(Trouble::Gone);
+                },
+                _ = self.numbered.wait_for(|is| *is != was_numbered), if !was_numbered => return Ok(None),
+                () = sleep_until(until) => return Ok(None),
             }
         }
     }

@@ -13,7 +13,9 @@ mod port;
 mod pty;
 
 use super::{Console, Equipment, Facts, Target, TargetError};
+use crate::event::Source;
 use crate::scenario::header::Capability;
+use crate::serial::lines;
 use crate::site::Site;
 use crate::testbed::CutPoint;
 use crate::trace::tape::Tape;
@@ -22,7 +24,7 @@ use cable::Cable;
 use device_core::output::AirChange;
 use device_core::surroundings::Surroundings;
 use std::collections::{BTreeMap, BTreeSet};
-use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 
 /// What is true of a board at a serial port.
 pub const FACTS: Facts = Facts {
@@ -142,10 +144,20 @@ impl Target for Rig {
             .map_err(|e| TargetError { what: format!("use the port {path}: {e}"), help: port::there_are() })?;
         let cable = self.cable.insert(cable);
         let start = if self.fresh { fresh::Start::AsItIs } else { fresh::Start::Fresh(Box::new(surroundings(site))) };
-        let (says, hears) = fresh::start(says, hears, start, wires).await.map_err(|why| why.at(&path, baud))?;
+        let console = Console { says: Box::new(says), hears: Box::new(hears), door: None };
+        // What was going on before its start is nobody's story.
+        let begun = Arc::new(OnceLock::<Tape>::new());
+        let told = begun.clone();
+        let lines = lines::numbered(console, move |what| {
+            if let Some(tape) = told.get() {
+                tape.say(Source::Runner, what);
+            }
+        });
+        let console = fresh::start(lines, start, wires).await.map_err(|why| why.at(&path, baud))?;
         self.fresh = true;
+        let _ = begun.set(tape.clone());
         cable.tell(tape);
-        Ok(Console { says: Box::new(says), hears: Box::new(hears), door: None })
+        Ok(console)
     }
 
     async fn power_off(&mut self) -> Result<(), TargetError> {
@@ -165,5 +177,6 @@ fn surroundings(site: &Site) -> Surroundings {
         channel: n.channel,
         dhcp: n.dhcp,
     };
-    Surroundings { seed: site.seed, air: site.networks.iter().map(add).collect(), ..Surroundings::default() }
+    let air = site.networks.iter().map(add).collect();
+    Surroundings { seed: site.seed, air, numbered: true, ..Surroundings::default() }
 }

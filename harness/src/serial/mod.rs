@@ -1,0 +1,3 @@
+//! What a serial console carries.
+
+pub mod lines;
