@@ -179,6 +179,7 @@ fn reap(lines: impl BufRead) {
         if let Ok(pid) = pid.parse()
             && began_at(pid).as_ref() == Some(began)
         {
+            signal_group(pid);
             signal(pid, Urgency::Kill);
         }
     }
@@ -234,6 +235,19 @@ fn signal(pid: u32, urgency: Urgency) {
 
 #[cfg(not(unix))]
 fn signal(_pid: u32, _urgency: Urgency) {}
+
+/// Kills the process group that a child of this module leads.
+#[cfg(unix)]
+fn signal_group(pid: u32) {
+    use rustix::process::{Pid, Signal, kill_process_group};
+    if let Some(group) = i32::try_from(pid).ok().and_then(Pid::from_raw) {
+        // None where the child does not lead one, or has ended.
+        let _ = kill_process_group(group, Signal::KILL);
+    }
+}
+
+#[cfg(not(unix))]
+fn signal_group(_pid: u32) {}
 
 /// Whether this process is root's.
 pub(crate) fn is_root() -> bool {
@@ -425,9 +439,18 @@ impl Guarded {
     /// # Errors
     /// When it is not gone after [`STOP_PATIENCE`].
     pub async fn kill(mut self) -> io::Result<ExitStatus> {
+        self.kill_now();
+        self.gone().await
+    }
+
+    /// Kills it, and what it has started itself: the program may be a script around another.
+    fn kill_now(&mut self) {
+        // Once it has been waited for, its number may be a stranger's.
+        if self.child.id().is_some() {
+            signal_group(self.pid);
+        }
         // It may have ended meanwhile.
         let _ = self.child.start_kill();
-        self.gone().await
     }
 
     /// Whether it has ended by itself.
@@ -458,7 +481,7 @@ impl Guarded {
 impl Drop for Guarded {
     fn drop(&mut self) {
         // Sent now, so that what is dropped after this (its directory) is dropped from under a dead process.
-        let _ = self.child.start_kill();
+        self.kill_now();
         tell(&format!("-child {}", self.pid));
     }
 }

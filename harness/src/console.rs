@@ -2,10 +2,13 @@
 
 use crate::event::{Source, What};
 use crate::target::Console;
+use crate::trace::log;
 use crate::trace::tape::Tape;
+use crate::vocabulary::{Notes, Vocabulary};
 use device_core::report::Report;
+use std::borrow::Cow;
 use std::net::SocketAddr;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 use tokio::io::{AsyncBufReadExt, AsyncWrite, AsyncWriteExt, BufReader};
 use tokio::sync::watch;
 use tokio::task::JoinHandle;
@@ -51,9 +54,12 @@ impl std::fmt::Debug for OpenConsole {
 
 impl OpenConsole {
     /// Begins to read.
-    pub fn open(console: Console, tape: Tape) -> OpenConsole {
+    ///
+    /// Lines that are not this project's reports are looked up in `words`, if there are any: what they mean comes on the tape behind them.
+    pub fn open(console: Console, tape: Tape, words: Option<Cow<'static, Vocabulary>>) -> OpenConsole {
         let (tell, seen) = watch::channel(Seen::default());
-        let reader = tokio::spawn(read_lines(console.says, tape, tell));
+        let meanings = words.map(|words| Meanings { words, notes: Notes::default(), began: Instant::now() });
+        let reader = tokio::spawn(read_lines(console.says, tape, tell, meanings));
         OpenConsole { seen, door: console.door, hears: console.hears, reader }
     }
 
@@ -95,7 +101,28 @@ impl OpenConsole {
     }
 }
 
-async fn read_lines(says: Box<dyn tokio::io::AsyncRead + Send + Unpin>, tape: Tape, tell: watch::Sender<Seen>) {
+/// What lines of firmware that is not this project's mean.
+struct Meanings {
+    words: Cow<'static, Vocabulary>,
+    notes: Notes,
+    began: Instant,
+}
+
+impl Meanings {
+    /// The report that this line is, in a line of its own, as this project's firmware would say it.
+    fn of(&mut self, line: &str) -> Option<(String, Report)> {
+        let report = self.words.meaning(line, &mut self.notes)?.report;
+        let now_ms = u64::try_from(self.began.elapsed().as_millis()).unwrap_or(u64::MAX);
+        Some((report.line(device_core::time::Instant(now_ms)), report))
+    }
+}
+
+async fn read_lines(
+    says: Box<dyn tokio::io::AsyncRead + Send + Unpin>,
+    tape: Tape,
+    tell: watch::Sender<Seen>,
+    mut meanings: Option<Meanings>,
+) {
     let mut says = BufReader::with_capacity(1024, says);
     let mut line = Vec::new();
     // Bytes of the line that were there when it was last told in pieces, and those that were told.
@@ -124,11 +151,17 @@ async fn read_lines(says: Box<dyn tokio::io::AsyncRead + Send + Unpin>, tape: Ta
         if end.is_none() && line.len() < LINE_MAX {
             continue;
         }
-        let text = String::from_utf8_lossy(&line);
-        let text = text.trim_end_matches(['\n', '\r']);
+        let mut text = String::from_utf8_lossy(&line).trim_end_matches(['\n', '\r']).to_owned();
+        if meanings.is_some() {
+            // Firmware of others says the password that it joins with.
+            log::hide_password(&mut text);
+        }
         // On the tape first: whoever is woken by `tell` may act on it, and what follows must come after it.
-        tape.say(Source::Device, What::Line(text.to_owned()));
-        if let Some((_, report)) = Report::from_line(text) {
+        tape.say(Source::Device, What::Line(text.clone()));
+        if let Some((_, report)) = Report::from_line(&text) {
+            tell.send_if_modified(|seen| note(seen, &report));
+        } else if let Some((line, report)) = meanings.as_mut().and_then(|meanings| meanings.of(&log::plain(&text))) {
+            tape.say(Source::Device, What::Line(line));
             tell.send_if_modified(|seen| note(seen, &report));
         }
         line.clear();
@@ -179,7 +212,7 @@ mod tests {
         let (tape, mut events) = Tape::new(Redactor::new());
         let (mut device, host) = duplex(64);
         let (says, hears) = tokio::io::split(host);
-        let console = OpenConsole::open(Console { says: Box::new(says), hears: Box::new(hears), door: None }, tape);
+        let console = OpenConsole::open(Console { says: Box::new(says), hears: Box::new(hears), door: None }, tape, None);
         device.write_all("one\r\nlogin \u{f6}".as_bytes()).await.unwrap();
         assert_eq!(events.recv().await.unwrap().what, What::Line("one".into()));
         assert_eq!(events.recv().await.unwrap().what, What::Partial("login \u{f6}".into()));

@@ -105,7 +105,7 @@ impl Trial {
         {
             return Some(format!("one of the targets {}", targets.join(", ")));
         }
-        self.scenario.missing(self.facts.can).map(|need| need.to_string())
+        self.scenario.missing(|need| self.facts.can(need, &self.equipment)).map(|need| need.to_string())
     }
 
     fn header(&self, world: &World, device_id: &str, mut facts: BTreeMap<String, String>) -> Header {

@@ -1,6 +1,8 @@
 //! The testbed as the device sees it: where the servers are, whom to trust, and what the air is like.
 
+use device_core::output::AirChange;
 use device_core::secret::Secret;
+use device_core::surroundings::Surroundings;
 
 /// What a device is told before its first connection. The same for every target.
 #[derive(Clone, Debug)]
@@ -15,6 +17,20 @@ pub struct Site {
     pub clock_skip: bool,
     /// Where the device's chance comes from.
     pub seed: u64,
+}
+
+impl Site {
+    /// What a board is told before it begins, of chance and the air.
+    pub fn surroundings(&self) -> Surroundings {
+        let add = |n: &Network| AirChange::Add {
+            ssid: n.ssid.clone(),
+            password: n.password.clone(),
+            rssi: n.rssi,
+            channel: n.channel,
+            dhcp: n.dhcp,
+        };
+        Surroundings { seed: self.seed, air: self.networks.iter().map(add).collect(), ..Surroundings::default() }
+    }
 }
 
 /// A simulated Wi-Fi network.

@@ -22,6 +22,7 @@ use crate::site::{Network, Site};
 use crate::target::{Console, TARGETS, Target, TargetError};
 use crate::time_server::{TimeLie, TimeServer};
 use crate::trace::{redact::Redactor, tape::Tape};
+use crate::vocabulary;
 use crate::world::{World, wall_unix};
 use device_core::command::Command;
 use device_core::config::{self, Security, TlsVersions};
@@ -131,6 +132,8 @@ pub struct Testbed {
     device_id: String,
     target: Box<dyn Target>,
     console: Option<OpenConsole>,
+    /// What the device's lines mean, where its firmware is not this project's.
+    vocabulary: Option<String>,
     /// The device has stored where its servers are.
     configured: bool,
     servers: Option<Servers>,
@@ -202,6 +205,7 @@ impl Testbed {
             device_id: device_id.to_owned(),
             target: (trial.facts.make)(&trial.equipment),
             console: None,
+            vocabulary: trial.facts.vocabulary(&trial.equipment).map(str::to_owned),
             configured: false,
             servers: None,
             date_offset: Arc::new(AtomicI64::new(offset)),
@@ -237,12 +241,25 @@ impl Testbed {
         let Some(servers) = &self.servers else { return Ok(()) };
         tape.say(Source::Runner, What::Power(Power::On));
         let console: Console = self.target.power_on(&servers.site, &tape, cut).await?;
-        let console = self.console.insert(OpenConsole::open(console, tape));
+        let words = match &self.vocabulary {
+            Some(name) => Some(vocabulary::named(name).map_err(|wrong| {
+                ActError::new(format!("read the vocabulary {name}: {}", wrong.render(false)), "correct it: harness check FILE")
+            })?),
+            None => None,
+        };
+        let foreign = words.is_some();
+        let console = self.console.insert(OpenConsole::open(console, tape.clone(), words));
+        if foreign {
+            // It goes where its own settings say, and is provisioned by its own ways.
+            tape.say(Source::Runner, What::Note("firmware that is not this project's: it is told no settings".into()));
+            return Ok(());
+        }
         let limit = BOOT_LIMIT.mul_f32(patience);
         if !console.seen(limit, |seen| seen.ready || seen.ended).await {
             return Err(ActError::new(
                 format!("configure the device: its console was not ready within {} s", limit.as_secs()),
-                "look at the device's last lines; a slow target needs more patience",
+                "look at the device's last lines; firmware that is not this project's takes no settings: say what its lines mean \
+                 (--vocabulary esp-idf)",
             ));
         }
         let mut lines = String::new();

@@ -16,7 +16,7 @@ mod up;
 
 use crate::broker::Choice;
 use crate::target::{self, Equipment, Facts, TargetError};
-use crate::{exit, say};
+use crate::{exit, say, vocabulary};
 use clap::{Parser, Subcommand};
 use std::io::IsTerminal as _;
 use std::path::PathBuf;
@@ -87,14 +87,15 @@ struct BrokerOption {
 #[derive(Clone, Debug, clap::Args)]
 struct DeviceOption {
     /// The targets to run on, with commas between: `twin` (the software twin, in this process), `qemu` (the firmware, in QEMU),
-    /// `rig` (a board at a serial port).
+    /// `rig` (a board at a serial port), `wokwi` (a board in Wokwi, through wokwi-cli and the account of $WOKWI_CLI_TOKEN).
     #[arg(long, default_value = "twin", value_delimiter = ',', value_name = "TARGET")]
     target: Vec<String>,
     /// The emulator of the target qemu [default: qemu-system-riscv32 in PATH].
     #[arg(long, value_name = "PATH", env = "HARNESS_EMULATOR")]
     emulator: Option<PathBuf>,
-    /// The firmware's image of the target qemu, an ELF file [default: firmware/target/virt.elf of the workspace].
-    #[arg(long, value_name = "ELF", env = "HARNESS_FIRMWARE")]
+    /// The firmware's image. Of the target qemu an ELF file [default: firmware/target/virt.elf of the workspace]; of the target wokwi a
+    /// flasher_args.json or a merged image [default: what wokwi.toml names].
+    #[arg(long, value_name = "FILE", env = "HARNESS_FIRMWARE")]
     firmware: Option<PathBuf>,
     /// The serial port that the board of the target rig is at; several, with commas between or one option each, are several boards.
     #[arg(long, value_name = "PATH", value_delimiter = ',', env = "HARNESS_PORT")]
@@ -102,6 +103,19 @@ struct DeviceOption {
     /// Bits per second of that port [default: 115200].
     #[arg(long, value_name = "N", env = "HARNESS_BAUD")]
     baud: Option<u32>,
+    /// The firmware is not this project's: what its lines mean, a file or `esp-idf`. It is told no settings, and steps that need this
+    /// project's console skip.
+    #[arg(long, value_name = "VOCABULARY", env = "HARNESS_VOCABULARY")]
+    vocabulary: Option<String>,
+    /// The program of the target wokwi [default: wokwi-cli in PATH].
+    #[arg(long, value_name = "PATH", env = "HARNESS_WOKWI_CLI")]
+    wokwi_cli: Option<PathBuf>,
+    /// The folder with the wokwi.toml and diagram.json of the target wokwi [default: the nearest around this folder].
+    #[arg(long, value_name = "FOLDER")]
+    project: Option<PathBuf>,
+    /// Another diagram than that of the folder.
+    #[arg(long, value_name = "FILE")]
+    diagram: Option<PathBuf>,
 }
 
 impl DeviceOption {
@@ -118,7 +132,22 @@ impl DeviceOption {
     }
 
     fn equipment(&self) -> Equipment {
-        Equipment { emulator: self.emulator.clone(), firmware: self.firmware.clone(), ports: self.port.clone(), baud: self.baud }
+        Equipment {
+            emulator: self.emulator.clone(),
+            firmware: self.firmware.clone(),
+            ports: self.port.clone(),
+            baud: self.baud,
+            vocabulary: self.vocabulary.clone(),
+            wokwi_cli: self.wokwi_cli.clone(),
+            project: self.project.clone(),
+            diagram: self.diagram.clone(),
+        }
+    }
+
+    /// Whether the vocabulary that is named can be read; or the report of what is wrong in it.
+    fn words(&self) -> Result<(), String> {
+        let Some(name) = &self.vocabulary else { return Ok(()) };
+        vocabulary::named(name).map(drop).map_err(|wrong| wrong.render(std::io::stderr().is_terminal()))
     }
 
     /// Whether what the targets need is there.

@@ -97,6 +97,7 @@ impl Run {
 
     /// Every trial with the capability its target lacks, if it lacks one; or the reports of what is wrong in the files.
     fn trials(&self) -> Result<Vec<(Trial, Option<String>)>, String> {
+        self.device.words()?;
         let (targets, equipment) = (self.device.targets().map_err(|e| format!("harness: {e}"))?, self.device.equipment());
         let files = scenario::find(&self.paths).map_err(|e| format!("harness: {e}"))?;
         let (mut trials, mut wrong, mut gaps) = (Vec::new(), Vec::new(), Gaps::default());

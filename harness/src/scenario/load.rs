@@ -215,8 +215,8 @@ fn look(folder: &Path, depth: usize, found: &mut Vec<PathBuf>) -> Result<(), Fin
 }
 
 impl Scenario {
-    /// The first capability this scenario needs that a target with these does not have.
-    pub fn missing(&self, can: &[Capability]) -> Option<Capability> {
-        self.needs.iter().copied().find(|need| !can.contains(need))
+    /// The first capability this scenario needs that a target does not have.
+    pub fn missing(&self, can: impl Fn(Capability) -> bool) -> Option<Capability> {
+        self.needs.iter().copied().find(|need| !can(*need))
     }
 }

@@ -3,6 +3,7 @@
 mod qemu;
 pub mod rig;
 pub mod twin;
+pub mod wokwi;
 
 use crate::scenario::header::Capability;
 use crate::site::Site;
@@ -50,6 +51,8 @@ pub struct Facts {
     pub can: &'static [Capability],
     /// Multiplies every `within` of a scenario.
     pub patience: f32,
+    /// Whether its firmware is an image, so that it can be somebody else's.
+    pub takes_firmware: bool,
     /// How much of a machine a device of this kind takes, in trials of the twin; 1 for the twin.
     pub share: usize,
     /// How many devices of this kind there are, and so trials of them at one time; none: as many as the machine bears.
@@ -65,16 +68,25 @@ pub struct Facts {
 pub struct Equipment {
     /// The emulator: a path, or a name in PATH; unset: the target's own choice.
     pub emulator: Option<PathBuf>,
-    /// The firmware's image, an ELF file; unset: the one that this workspace's firmware is built to.
+    /// The firmware's image, in the form that the target takes; unset: the one that this workspace's firmware is built to.
     pub firmware: Option<PathBuf>,
     /// The serial ports that boards are at, one a board.
     pub ports: Vec<String>,
     /// Bits per second of those; unset: what ESP32 consoles speak.
     pub baud: Option<u32>,
+    /// What the firmware's lines mean, a built-in vocabulary or a file, where it is not this project's: it takes no settings and no commands.
+    pub vocabulary: Option<String>,
+    /// wokwi-cli: a path, or a name in PATH; unset: `wokwi-cli`.
+    pub wokwi_cli: Option<PathBuf>,
+    /// The folder with `wokwi.toml` and `diagram.json`; unset: the nearest around the working directory that has one.
+    pub project: Option<PathBuf>,
+    /// Another diagram than that of the folder.
+    pub diagram: Option<PathBuf>,
 }
 
 impl Equipment {
-    /// As the environment says it: `HARNESS_EMULATOR`, `HARNESS_FIRMWARE`, `HARNESS_PORT` (several with commas between), `HARNESS_BAUD`.
+    /// As the environment says it: `HARNESS_EMULATOR`, `HARNESS_FIRMWARE`, `HARNESS_PORT` (several with commas between), `HARNESS_BAUD`,
+    /// `HARNESS_VOCABULARY`, `HARNESS_WOKWI_CLI`.
     pub fn from_environment() -> Equipment {
         let named = |name| std::env::var_os(name).filter(|value| !value.is_empty()).map(PathBuf::from);
         let ports = std::env::var("HARNESS_PORT").unwrap_or_default();
@@ -83,7 +95,23 @@ impl Equipment {
             firmware: named("HARNESS_FIRMWARE"),
             ports: ports.split(',').map(str::trim).filter(|port| !port.is_empty()).map(str::to_owned).collect(),
             baud: std::env::var("HARNESS_BAUD").ok().and_then(|baud| baud.parse().ok()),
+            vocabulary: std::env::var("HARNESS_VOCABULARY").ok().filter(|name| !name.is_empty()),
+            wokwi_cli: named("HARNESS_WOKWI_CLI"),
+            ..Equipment::default()
         }
+    }
+}
+
+impl Facts {
+    /// What lines of this target's devices mean, where their firmware is not this project's.
+    pub fn vocabulary<'e>(&self, equipment: &'e Equipment) -> Option<&'e str> {
+        equipment.vocabulary.as_deref().filter(|_| self.takes_firmware)
+    }
+
+    /// Whether its devices can do this. Firmware that is not this project's takes no commands, and knows nothing of simulated surroundings.
+    pub fn can(&self, need: Capability, equipment: &Equipment) -> bool {
+        let ours = [Capability::PowerCut, Capability::ClockJump, Capability::Air, Capability::Console];
+        self.can.contains(&need) && (self.vocabulary(equipment).is_none() || !ours.contains(&need))
     }
 }
 
@@ -114,7 +142,7 @@ pub struct TargetError {
 }
 
 /// The targets there are. One line here and one file add a target.
-pub const TARGETS: &[&Facts] = &[&twin::FACTS, &qemu::FACTS, &rig::FACTS];
+pub const TARGETS: &[&Facts] = &[&twin::FACTS, &qemu::FACTS, &rig::FACTS, &wokwi::FACTS];
 
 /// The facts of the target of that name.
 ///

@@ -30,6 +30,7 @@ pub const FACTS: Facts = Facts {
         Capability::Console,
     ],
     patience: 1.0,
+    takes_firmware: false,
     share: 1,
     there_are: |_| None,
     ready: |_| Ok("built in".into()),

@@ -142,7 +142,7 @@ fn stamp(line: &str) -> Option<u64> {
 }
 
 /// Replaces a password that a line says (`SSID:home password:secret`); whether it said one.
-fn hide_password(line: &mut String) -> bool {
+pub(crate) fn hide_password(line: &mut String) -> bool {
     static SAID: LazyLock<Option<Regex>> =
         LazyLock::new(|| Regex::new(r#"(?i)(\b(?:password|passphrase|passwd|psk)[:=]"?)([^\s"*<]{3,})"#).ok());
     let Some(Cow::Owned(hidden)) = SAID.as_ref().map(|said| said.replace_all(line, "$1***")) else { return false };
@@ -151,7 +151,7 @@ fn hide_password(line: &mut String) -> bool {
 }
 
 /// A line without escape sequences and control characters.
-fn plain(line: &str) -> String {
+pub(crate) fn plain(line: &str) -> String {
     let mut out = String::with_capacity(line.len());
     let mut chars = line.chars().peekable();
     while let Some(c) = chars.next() {

@@ -26,6 +26,7 @@ use crate::scenario::value::Text;
 use crate::scenario::yaml::{self, FILE_MAX, Node, Value};
 use device_core::report::Report;
 use serde::Deserialize;
+use std::borrow::Cow;
 use std::collections::BTreeMap;
 use std::path::Path;
 
@@ -87,6 +88,17 @@ pub struct Notes(BTreeMap<String, String>);
 /// Everything that is wrong in it, with places and remedies.
 pub fn load(path: &Path) -> Result<Vocabulary, Diagnostics> {
     read(path, &crate::scenario::bytes(path)?)
+}
+
+/// The vocabulary of that name: a built-in one, or a file.
+///
+/// # Errors
+/// As [`load`].
+pub fn named(name: &str) -> Result<Cow<'static, Vocabulary>, Diagnostics> {
+    match built_in(name) {
+        Some(known) => Ok(Cow::Borrowed(known)),
+        None => load(Path::new(name)).map(Cow::Owned),
+    }
 }
 
 /// Whether these bytes mean to be a vocabulary and not a scenario.

@@ -54,10 +54,7 @@ impl Replay {
     /// The vocabulary that was named: a built-in one, or a file; or what is wrong with it.
     fn words(&self) -> Result<Cow<'static, Vocabulary>, String> {
         let name = self.vocabulary.as_deref().unwrap_or(DEFAULT);
-        if let Some(known) = vocabulary::built_in(name) {
-            return Ok(Cow::Borrowed(known));
-        }
-        vocabulary::load(Path::new(name)).map(Cow::Owned).map_err(|wrong| wrong.render(std::io::stderr().is_terminal()))
+        vocabulary::named(name).map_err(|wrong| wrong.render(std::io::stderr().is_terminal()))
     }
 
     /// Says the diagnosis, and the scenario that was written of it.

@@ -10,7 +10,6 @@ use crate::event::{Ended, Power, Source, What};
 use crate::site::Site;
 use crate::testbed::CutPoint;
 use crate::trace::tape::Tape;
-use device_core::output::AirChange;
 use device_core::surroundings::Surroundings;
 use std::ffi::OsString;
 use std::path::{Path, PathBuf};
@@ -222,21 +221,12 @@ impl Warden {
 }
 
 fn surroundings(site: &Site, cut: Option<CutPoint>) -> Surroundings {
-    let add = |n: &crate::site::Network| AirChange::Add {
-        ssid: n.ssid.clone(),
-        password: n.password.clone(),
-        rssi: n.rssi,
-        channel: n.channel,
-        dhcp: n.dhcp,
-    };
     Surroundings {
-        seed: site.seed,
-        air: site.networks.iter().map(add).collect(),
         cuts: match cut {
             Some(CutPoint::Before { write, nth }) => vec![(write, nth)],
             _ => Vec::new(),
         },
-        ..Surroundings::default()
+        ..site.surroundings()
     }
 }
 

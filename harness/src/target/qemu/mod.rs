@@ -10,7 +10,7 @@ mod equipment;
 mod flash;
 #[cfg(unix)]
 mod machine;
-mod tail;
+pub(super) mod tail;
 
 use super::{Console, Equipment, Facts, Target, TargetError};
 use crate::scenario::header::Capability;
@@ -34,6 +34,7 @@ pub const FACTS: Facts = Facts {
         Capability::Console,
     ],
     patience: 2.0,
+    takes_firmware: true,
     share: 4,
     there_are: |_| None,
     ready: equipment::ready,

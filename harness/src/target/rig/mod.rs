@@ -21,7 +21,6 @@ use crate::testbed::CutPoint;
 use crate::trace::tape::Tape;
 use async_trait::async_trait;
 use cable::Cable;
-use device_core::output::AirChange;
 use device_core::surroundings::Surroundings;
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
@@ -32,6 +31,7 @@ pub const FACTS: Facts = Facts {
     host_alias: "10.0.2.2",
     can: &[Capability::Http, Capability::ClockJump, Capability::Air, Capability::Storage, Capability::Console],
     patience: 4.0,
+    takes_firmware: true,
     share: 1,
     there_are: |equipment| Some(ports(equipment).len()),
     ready,
@@ -143,8 +143,14 @@ impl Target for Rig {
         let (cable, says, hears) = Cable::plug(port, &path, baud)
             .map_err(|e| TargetError { what: format!("use the port {path}: {e}"), help: port::there_are() })?;
         let cable = self.cable.insert(cable);
-        let start = if self.fresh { fresh::Start::AsItIs } else { fresh::Start::Fresh(Box::new(surroundings(site))) };
         let console = Console { says: Box::new(says), hears: Box::new(hears), door: None };
+        if self.equipment.vocabulary.is_some() {
+            // It knows none of the commands that would make it fresh.
+            cable.tell(tape);
+            return Ok(console);
+        }
+        let surroundings = Surroundings { numbered: true, ..site.surroundings() };
+        let start = if self.fresh { fresh::Start::AsItIs } else { fresh::Start::Fresh(Box::new(surroundings)) };
         // What was going on before its start is nobody's story.
         let begun = Arc::new(OnceLock::<Tape>::new());
         let told = begun.clone();
@@ -166,17 +172,4 @@ impl Target for Rig {
         }
         Ok(())
     }
-}
-
-/// What is to be around the board.
-fn surroundings(site: &Site) -> Surroundings {
-    let add = |n: &crate::site::Network| AirChange::Add {
-        ssid: n.ssid.clone(),
-        password: n.password.clone(),
-        rssi: n.rssi,
-        channel: n.channel,
-        dhcp: n.dhcp,
-    };
-    let air = site.networks.iter().map(add).collect();
-    Surroundings { seed: site.seed, air, numbered: true, ..Surroundings::default() }
 }

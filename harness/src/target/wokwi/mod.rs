@@ -1,0 +1,76 @@
+//! A board in Wokwi: `wokwi-cli`, unmodified, one process a power-on, as a byte stream; the simulation is on Wokwi's servers.
+//!
+//! Nothing there reaches a server of this machine, so the network goes through the console (PPP). Each simulation begins from the image
+//! that is uploaded: what the device stored is gone with its power. What is around the board is a section of its flash. The CLI is given
+//! a project folder of our own, and its token; nobody else is. How it ends says whose fault that is ([`complaint`]).
+
+mod complaint;
+mod equipment;
+mod image;
+mod mask;
+mod process;
+mod project;
+
+use super::{Console, Equipment, Facts, Target, TargetError};
+use crate::scenario::header::Capability;
+use crate::site::Site;
+use crate::testbed::CutPoint;
+use crate::trace::tape::Tape;
+use async_trait::async_trait;
+use std::collections::BTreeMap;
+
+/// Simulations at the same time: an account has so many minutes, and not many simulations at once.
+const AT_ONCE: usize = 2;
+
+/// What is true of a board in Wokwi.
+pub const FACTS: Facts = Facts {
+    name: "wokwi",
+    host_alias: "10.0.2.2",
+    can: &[Capability::Http, Capability::PowerSwitch, Capability::ClockJump, Capability::Air, Capability::Console],
+    // It runs slower than a chip where its servers are busy, and each byte goes there and back.
+    patience: 4.0,
+    takes_firmware: true,
+    share: 4,
+    there_are: |_| Some(AT_ONCE),
+    ready: equipment::ready,
+    make: |equipment| Box::new(Wokwi { equipment: equipment.clone(), running: None }),
+};
+
+/// A board in Wokwi.
+#[derive(Debug)]
+struct Wokwi {
+    equipment: Equipment,
+    running: Option<process::Simulation>,
+}
+
+#[async_trait]
+impl Target for Wokwi {
+    fn facts(&self) -> &Facts {
+        &FACTS
+    }
+
+    fn made_of(&self) -> BTreeMap<String, String> {
+        equipment::facts(&self.equipment)
+    }
+
+    async fn power_on(&mut self, site: &Site, tape: &Tape, cut: Option<CutPoint>) -> Result<Console, TargetError> {
+        self.power_off().await?;
+        if cut.is_some() {
+            return Err(TargetError {
+                what: "cut the power of a board in Wokwi at a write".into(),
+                help: "run this scenario on another target".into(),
+            });
+        }
+        let found = equipment::found(&self.equipment)?;
+        let (simulation, console) = process::start(&found, site, tape).await?;
+        self.running = Some(simulation);
+        Ok(console)
+    }
+
+    async fn power_off(&mut self) -> Result<(), TargetError> {
+        match self.running.take() {
+            Some(running) => running.end().await,
+            None => Ok(()),
+        }
+    }
+}
