@@ -1,11 +1,11 @@
 //! `harness doctor`: whether `harness run` will work here, and what to do where it will not.
 
-use super::BrokerOption;
+use super::{BrokerOption, DeviceOption, complain};
 use crate::broker::{BrokerError, BrokerSpec, Choice};
 use crate::ca::pki::Pki;
 use crate::ca::wall_clock;
 use crate::child::{self, PrivateDir};
-use crate::target::{self, Equipment};
+use crate::target;
 use crate::{exit, runner, say};
 use serde::Serialize;
 use std::io::{self, Read, Write};
@@ -31,10 +31,12 @@ const LOOPBACK_WITHIN: Duration = Duration::from_secs(2);
 Nothing is installed or changed: brokers are started for a moment and ended again, a file is written among the temporary ones.
 Lines begin with `ok`, with `--` (not there, and not needed) or with `NO` (needed), and say the command that helps.
 
-Exit codes: 0 `harness run` will work with this broker, 3 it will not.")]
+Exit codes: 0 `harness run` will work with this broker and these targets, 3 it will not.")]
 pub(super) struct Doctor {
     #[command(flatten)]
     broker: BrokerOption,
+    #[command(flatten)]
+    device: DeviceOption,
     /// One JSON object on standard output, for machines.
     #[arg(long)]
     json: bool,
@@ -70,12 +72,16 @@ impl Check {
 
 impl Doctor {
     pub(super) fn run(self) -> u8 {
+        let named = match self.device.targets() {
+            Ok(named) => named,
+            Err(error) => return complain(error, exit::WRONG_INPUT),
+        };
+        let equipment = self.device.equipment();
         let mut checks = self.brokers();
         checks.extend(target::TARGETS.iter().map(|facts| {
-            let ready = (facts.ready)(&Equipment::from_environment()).map_err(|e| (format!("could not {}", e.what), e.help));
+            let ready = (facts.ready)(&equipment).map_err(|e| (format!("could not {}", e.what), e.help));
             let check = Check::new(format!("target {}", facts.name), ready);
-            // Where no target is named, the first is run on.
-            if facts.name == target::TARGETS[0].name { check } else { check.optional() }
+            if named.iter().any(|named| named.name == facts.name) { check } else { check.optional() }
         }));
         checks.push(Check::new("loopback", loopback()));
         checks.push(Check::new("free ports", free_ports()));
