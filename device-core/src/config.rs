@@ -1,5 +1,6 @@
 //! A device's settings: one table of names with every spelling the seeds use, parsed once into values that cannot be wrong.
 
+use crate::provisioning::{PASSWORD_MAX, PASSWORD_MIN};
 use crate::secret::Secret;
 use alloc::collections::BTreeMap;
 use alloc::format;
@@ -117,6 +118,8 @@ pub struct Config {
     pub queue_limit: Option<u16>,
     /// `ACK_TIMEOUT_MS`: how long an acknowledgement may take before the connection is given up, 100–300 000; unset: 10 000.
     pub ack_timeout_ms: Option<u32>,
+    /// `AP_PASSWORD`: 8–63 bytes, or `open`, which is empty here; unset: [`AP_PASSWORD`].
+    pub ap_password: Option<Secret>,
 }
 
 /// `MQTT_PORT` when TLS is used and none is set.
@@ -131,6 +134,8 @@ pub const TELEMETRY_PERIOD_MS: u32 = 10_000;
 pub const QUEUE_LIMIT: u16 = 64;
 /// `ACK_TIMEOUT_MS` when none is set.
 pub const ACK_TIMEOUT_MS: u32 = 10_000;
+/// `AP_PASSWORD` when none is set (S4).
+pub const AP_PASSWORD: &str = "prov12345678";
 /// The longest value of a setting that is not a PEM file, in bytes.
 pub const VALUE_MAX: usize = 512;
 /// The longest PEM value, in bytes.
@@ -174,6 +179,7 @@ pub const SETTINGS: &[Setting] = &[
     plain("TELEMETRY_PERIOD_MS", &[], "0 (off) or 10-86400000; unset: 10000"),
     plain("QUEUE_LIMIT", &[], "readings kept while offline, 1-1000; unset: 64"),
     plain("ACK_TIMEOUT_MS", &[], "how long an acknowledgement may take, 100-300000; unset: 10000"),
+    secret(plain("AP_PASSWORD", &[], "WPA2 password of the provisioning access point, 8-63 bytes, or open; unset: prov12345678")),
 ];
 
 /// The setting of that name or other spelling, if there is one.
@@ -234,6 +240,7 @@ impl Config {
                 "TELEMETRY_PERIOD_MS" => self.telemetry_period_ms = when(value, |v| period(v, allowed))?,
                 "QUEUE_LIMIT" => self.queue_limit = when(value, |v| number(v, QUEUE_RANGE, allowed))?,
                 "ACK_TIMEOUT_MS" => self.ack_timeout_ms = when(value, |v| number(v, ACK_TIMEOUT_RANGE, allowed))?,
+                "AP_PASSWORD" => self.ap_password = when(value, |v| ap_password(v, allowed))?,
                 _ => return None,
             }
             Some(())
@@ -367,6 +374,15 @@ fn text(value: &str, allowed: &mut String) -> Option<String> {
     (!value.chars().any(char::is_control)).then(|| value.to_string())
 }
 
+fn ap_password(value: &str, allowed: &mut String) -> Option<Secret> {
+    *allowed = "8-63 bytes of printable ASCII, or open".into();
+    if value == "open" {
+        return Some(Secret::new(""));
+    }
+    let printable = value.bytes().all(|b| (b' '..=b'~').contains(&b));
+    (printable && (PASSWORD_MIN..=PASSWORD_MAX).contains(&value.len())).then(|| Secret::new(value))
+}
+
 fn host(value: &str, allowed: &mut String) -> Option<String> {
     *allowed = "a host name or address of at most 253 bytes".into();
     let fits = value.len() <= 253 && value.bytes().all(|b| b.is_ascii_alphanumeric() || b".-_:[]".contains(&b));
@@ -470,6 +486,9 @@ mod tests {
             ("TELEMETRY_PERIOD_MS", "9"),
             ("QUEUE_LIMIT", "1001"),
             ("ACK_TIMEOUT_MS", "99"),
+            ("AP_PASSWORD", "1234567"),
+            ("AP_PASSWORD", "Open"),
+            ("AP_PASSWORD", "12345678\u{7f}"),
             ("MQTT_HOSTS", "x"),
         ] {
             let mut config = Config::default();
@@ -481,7 +500,7 @@ mod tests {
 
     #[test]
     fn a_refused_secret_is_not_repeated() {
-        for (name, value) in [("MQTT_PASSWORD", "hunter2\n"), ("MQTT_KEYFILE", "hunter2")] {
+        for (name, value) in [("MQTT_PASSWORD", "hunter2\n"), ("AP_PASSWORD", "hunter2"), ("MQTT_KEYFILE", "hunter2")] {
             let error = Config::default().set(name, value).expect_err(name);
             assert!(!alloc::format!("{error} {error:?}").contains("hunter2"));
         }

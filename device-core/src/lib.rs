@@ -43,6 +43,7 @@
 //!     signatures: &NoSignatures,
 //!     version: "0.1.0",
 //!     simulated: true,
+//!     ap_suffix: "",
 //! });
 //! device.handle(Instant(5), Input::ConsoleLine("status"));
 //! let mut console = String::new();

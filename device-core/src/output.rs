@@ -38,6 +38,8 @@ pub enum Output {
     StartAp {
         /// Name of the access point.
         ssid: String,
+        /// Its WPA2 password; empty for an open one.
+        password: Secret,
     },
     /// Close the access point. HTTP goes on being served (on the station side).
     StopAp,
@@ -98,7 +100,7 @@ impl fmt::Debug for Output {
             Output::QueuePop(number) => f.debug_tuple("QueuePop").field(number).finish(),
             Output::Respond(id, response) => f.debug_tuple("Respond").field(id).field(response).finish(),
             Output::Scan => f.write_str("Scan"),
-            Output::StartAp { ssid } => f.debug_struct("StartAp").field("ssid", ssid).finish(),
+            Output::StartAp { ssid, .. } => f.debug_struct("StartAp").field("ssid", ssid).finish(),
             Output::StopAp => f.write_str("StopAp"),
             Output::JoinWifi { ssid, password } => {
                 f.debug_struct("JoinWifi").field("ssid", ssid).field("password", password).finish()

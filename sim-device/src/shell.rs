@@ -188,6 +188,7 @@ impl<'a, R: AsyncRead + Unpin, W: AsyncWrite + Unpin> Powered<'a, R, W> {
             signatures: &RingSignatures,
             version: env!("CARGO_PKG_VERSION"),
             simulated: true,
+            ap_suffix: "",
         });
         Powered {
             around,

@@ -157,7 +157,11 @@ impl Device {
         if before.sntp_host != self.config.sntp_host && self.ip.is_some() {
             self.ask_time(now);
         }
-        let apart = |c: &Config| Config { telemetry_period_ms: None, queue_limit: None, sntp_host: None, ..c.clone() };
+        if before.ap_password != self.config.ap_password && self.state == State::ApMode {
+            self.start_ap();
+        }
+        let apart =
+            |c: &Config| Config { telemetry_period_ms: None, queue_limit: None, sntp_host: None, ap_password: None, ..c.clone() };
         if apart(&before) == apart(&self.config) {
             return;
         }

@@ -42,7 +42,7 @@ use core::time::Duration;
 use issue::Issuance;
 use store::{Change, Pending};
 
-/// Name of the provisioning access point.
+/// Name of the provisioning access point; a board that is not simulated puts something of its own behind it.
 pub const AP_SSID: &str = "ESP32-Prov";
 /// How often unconfirmed credentials are tried before the device is back in AP_MODE.
 pub const WIFI_TRIES: u32 = 3;
@@ -68,6 +68,8 @@ pub struct Boot<'a> {
     pub version: &'a str,
     /// Whether clock and surroundings are simulated and take commands.
     pub simulated: bool,
+    /// What is put behind [`AP_SSID`], so that devices can be told apart; at most 22 bytes.
+    pub ap_suffix: &'a str,
 }
 
 /// A device. See the module's text.
@@ -81,6 +83,7 @@ pub struct Device {
     misfit: Option<ConfigError>,
     signatures: &'static dyn Signatures,
     simulated: bool,
+    ap_suffix: String,
     state: State,
     outputs: VecDeque<Output>,
     rng: Rng,
@@ -140,7 +143,7 @@ enum Link {
 impl Device {
     /// A device that was just switched on. Settings that cannot be used are said and passed over.
     pub fn new(boot: Boot<'_>) -> Device {
-        let Boot { stored, readings, environment, seed, signatures, version, simulated } = boot;
+        let Boot { stored, readings, environment, seed, signatures, version, simulated, ap_suffix } = boot;
         // Readings without anything they could belong to are what a factory reset that was cut off left behind.
         let forgotten: Vec<u64> =
             if stored == Stored::default() { readings.iter().map(|r| r.number).collect() } else { Vec::new() };
@@ -156,6 +159,7 @@ impl Device {
             misfit: None,
             signatures,
             simulated,
+            ap_suffix: ap_suffix.into(),
             state: State::Init,
             outputs: VecDeque::new(),
             rng: Rng::new(seed),

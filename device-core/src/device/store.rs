@@ -1,6 +1,7 @@
 //! Changes of the stored set, one at a time: what each one writes, and what happens once it is written or is not.
 
 use super::Device;
+use crate::config::AP_PASSWORD;
 use crate::enrollment::Validity;
 use crate::output::{Output, RequestId};
 use crate::provisioning::{self, Refusal};
@@ -225,7 +226,9 @@ impl Device {
 
     pub(super) fn start_ap(&mut self) {
         self.enter(State::ApMode);
-        self.say(Report::ApStarted { ssid: super::AP_SSID.into() });
-        self.outputs.push_back(Output::StartAp { ssid: super::AP_SSID.into() });
+        let ssid = format!("{}{}", super::AP_SSID, self.ap_suffix);
+        let password = self.config.ap_password.clone().unwrap_or_else(|| Secret::new(AP_PASSWORD));
+        self.say(Report::ApStarted { ssid: ssid.clone() });
+        self.outputs.push_back(Output::StartAp { ssid, password });
     }
 }

@@ -573,6 +573,7 @@ fn boot(stored: &Stored, readings: Vec<Reading>, environment: &BTreeMap<String, 
         signatures: &Ring,
         version: "0.0.0",
         simulated: true,
+        ap_suffix: "",
     })
 }
 

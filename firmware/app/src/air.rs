@@ -28,14 +28,23 @@ pub trait Wifi {
     /// Leaves the network, or gives up joining one.
     fn leave(&self);
 
-    /// Opens or closes the provisioning access point.
-    fn access_point(&self, ssid: Option<&str>);
+    /// Opens or closes the provisioning access point. A radio that can only do one thing at a time closes it before it joins.
+    fn access_point(&self, open: Option<AccessPoint>);
 
     /// Waits until the joined network has gone away.
     async fn lost(&self);
 
     /// Changes simulated surroundings; a radio has none. Says whether the joined network has gone with that.
     fn change(&self, change: AirChange) -> bool;
+}
+
+/// The network that a device opens to be provisioned.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct AccessPoint {
+    /// Name.
+    pub ssid: String,
+    /// WPA2 password; empty for an open network.
+    pub password: Secret,
 }
 
 /// A network in the air.
@@ -85,7 +94,7 @@ impl Wifi for Air {
         self.0.borrow_mut().joined = None;
     }
 
-    fn access_point(&self, _: Option<&str>) {}
+    fn access_point(&self, _: Option<AccessPoint>) {}
 
     async fn lost(&self) {
         // `change` says it.

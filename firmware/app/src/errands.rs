@@ -21,6 +21,8 @@ pub(crate) enum Errand {
     Post,
     /// Finding out where the device is.
     Address,
+    /// Closing the access point, once the last answers are out.
+    CloseAp,
     /// The broker's stream: opening it, carrying it, handing over the last bytes.
     Connect,
     /// Serving HTTP connections.

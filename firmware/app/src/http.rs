@@ -70,18 +70,22 @@ pub(crate) struct Desk {
     asked: Channel<NoopRawMutex, (RequestId, OwnedRequest), CONNECTIONS_MAX>,
     places: [Place; CONNECTIONS_MAX],
     next: Cell<u64>,
+    /// An answer has arrived, or never will.
+    delivered: Signal<NoopRawMutex, ()>,
 }
 
 /// One connection's place at the desk.
 #[derive(Default)]
 struct Place {
     waits_for: Cell<Option<RequestId>>,
+    /// An answer is on its way there.
+    answering: Cell<bool>,
     answer: Signal<NoopRawMutex, Response>,
 }
 
 impl Desk {
     pub fn new() -> Desk {
-        Desk { asked: Channel::new(), places: Default::default(), next: Cell::new(1) }
+        Desk { asked: Channel::new(), places: Default::default(), next: Cell::new(1), delivered: Signal::new() }
     }
 
     /// The next request. Safe to drop while waiting.
@@ -92,7 +96,15 @@ impl Desk {
     /// Answers; somebody who has left meanwhile gets nothing.
     pub fn respond(&self, id: RequestId, response: Response) {
         if let Some(place) = self.places.iter().find(|p| p.waits_for.get() == Some(id)) {
+            place.answering.set(true);
             place.answer.signal(response);
+        }
+    }
+
+    /// Waits until every answer that was given has reached its asker, or never will. Safe to drop while waiting.
+    pub async fn answered(&self) {
+        while self.places.iter().any(|p| p.answering.get()) {
+            self.delivered.wait().await;
         }
     }
 
@@ -119,6 +131,17 @@ struct Leave<'a>(&'a Place);
 impl Drop for Leave<'_> {
     fn drop(&mut self) {
         self.0.waits_for.set(None);
+    }
+}
+
+/// The end of an answer's way: it has arrived, or the connection has gone.
+struct Delivery<'a>(&'a Desk, usize);
+
+impl Drop for Delivery<'_> {
+    fn drop(&mut self) {
+        if self.0.places[self.1].answering.take() {
+            self.0.delivered.signal(());
+        }
     }
 }
 
@@ -195,8 +218,11 @@ impl Connection<'_> {
         request.body = read.map_err(|_| End::Refused(408, "the body takes too long"))??;
         let last = !persists || request.body.len() > BODY_LIMIT;
         let without_body = request.method == "HEAD";
+        let _delivery = Delivery(desk, place);
         let response = desk.answer(place, request).await;
         self.write(&response, without_body, last).await.map_err(|()| End::Silent)?;
+        // Until it is acknowledged.
+        let _ = with_timeout(ticks(DRAIN_LIMIT), self.socket.flush()).await;
         Ok(!last)
     }
 

@@ -9,6 +9,7 @@
 //! | `shell` | the loop that drives `device-core`: one task, one wait |
 //! | `console`, `clock` | lines in, lines out; the device clock |
 //! | `air` | Wi-Fi as the shell needs it, and simulated surroundings for boards without a radio |
+//! | `dhcp` | addresses for those who come to the access point |
 //! | `errands` | what is under way for the device |
 //! | `http` | the provisioning API's server |
 //! | `enroll`, `reply` | key and CSR, the HTTPS exchange with the CA, HTTP answers |
@@ -26,6 +27,7 @@ mod air;
 mod alert;
 mod clock;
 mod console;
+mod dhcp;
 mod enroll;
 mod errands;
 mod flash;
@@ -42,7 +44,8 @@ mod sntp;
 mod store;
 mod tls;
 
-pub use air::{Air, Wifi};
+pub use air::{AccessPoint, Air, Wifi};
+pub use dhcp::{ADDRESS as ACCESS_POINT_ADDRESS, PREFIX as ACCESS_POINT_PREFIX, serve as serve_dhcp};
 pub use parts::{Heap, KeepSurroundings, Parts};
 pub use shell::run;
 

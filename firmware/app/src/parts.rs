@@ -19,6 +19,8 @@ pub struct Parts<F, R, I, O, W> {
     pub console_out: O,
     /// The radio, or simulated surroundings ([`crate::Air`]).
     pub wifi: W,
+    /// What is put behind the access point's name, so that boards can be told apart; at most 22 bytes.
+    pub ap_suffix: String,
     /// What a simulated board was told before its device begins; `None`: a board whose clock and air are real. A simulated board restarts
     /// inside [`run`], so that its surroundings outlive that, as they would in the world.
     pub simulated: Option<Surroundings>,

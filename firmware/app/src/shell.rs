@@ -1,6 +1,6 @@
 //! The loop that drives a device: one task, one wait; after each fact every wish is carried out, in order.
 
-use crate::air::Wifi;
+use crate::air::{AccessPoint, Wifi};
 use crate::clock::{Clock, quiet_before, ticks};
 use crate::console::{Console, Heard};
 use crate::enroll::{Reply, make_csr, post};
@@ -39,6 +39,8 @@ use rand_core::{CryptoRng, Rng as _};
 
 /// How long the console may take for the last lines before the device ends (wall clock).
 pub const LAST_LINES_LIMIT: Duration = Duration::from_millis(200);
+/// How long the last answers may take to reach their askers before the access point closes (wall clock).
+pub const ANSWER_LIMIT: Duration = Duration::from_secs(1);
 /// How long a network that was joined may take to give an address (wall clock).
 pub const ADDRESS_LIMIT: Duration = Duration::from_secs(10);
 
@@ -51,7 +53,20 @@ where
     O: Write,
     W: Wifi,
 {
-    let Parts { stack, flash, rng, console_in, console_out, wifi, simulated, keep_surroundings, reboot, power_cut, heap } = parts;
+    let Parts {
+        stack,
+        flash,
+        rng,
+        console_in,
+        console_out,
+        wifi,
+        ap_suffix,
+        simulated,
+        keep_surroundings,
+        reboot,
+        power_cut,
+        heap,
+    } = parts;
     let mut rng = BoardRng::new(rng);
     let mut console = Console::new(console_in, console_out);
     let Some(library) = Library::start(rng) else {
@@ -70,6 +85,7 @@ where
         storage: Storage::open(Flash(flash)),
         cuts: CutPoints::default(),
         simulated: simulated.is_some(),
+        ap_suffix,
         keep_surroundings,
         kept: false,
         seed,
@@ -103,6 +119,7 @@ struct Board<F: NorFlash, I, O> {
     storage: Storage<F>,
     cuts: CutPoints,
     simulated: bool,
+    ap_suffix: String,
     keep_surroundings: KeepSurroundings,
     /// Others were kept than it started with: the next restart is the board's own.
     kept: bool,
@@ -138,6 +155,8 @@ struct Powered<'a, F: NorFlash, I, O, W> {
     facts: VecDeque<Fact>,
     /// What is to be said as soon as the device has said its first lines.
     troubles: Vec<String>,
+    /// Where the door is, as the device knows it.
+    said_where: Option<String>,
 }
 
 /// What can happen, owned.
@@ -171,6 +190,7 @@ impl<'a, F: NorFlash, I: Read, O: Write, W: Wifi> Powered<'a, F, I, O, W> {
             signatures: &MbedSignatures,
             version: env!("CARGO_PKG_VERSION"),
             simulated: board.simulated,
+            ap_suffix: &board.ap_suffix,
         });
         Powered {
             board,
@@ -185,6 +205,7 @@ impl<'a, F: NorFlash, I: Read, O: Write, W: Wifi> Powered<'a, F, I, O, W> {
             active: Instant::now(),
             facts: VecDeque::from([Fact::Tick]),
             troubles: trouble.into_iter().chain(queue_trouble).collect(),
+            said_where: None,
         }
     }
 
@@ -267,7 +288,11 @@ impl<'a, F: NorFlash, I: Read, O: Write, W: Wifi> Powered<'a, F, I, O, W> {
             Fact::Tick => device.handle(now, Input::Tick),
             Fact::Line(line) => device.handle(now, Input::ConsoleLine(&line)),
             Fact::Http(id, request) => device.handle(now, Input::Http(id, request.as_request())),
-            Fact::Listening(address) => device.handle(now, Input::HttpListening(&address)),
+            Fact::Listening(address) if self.said_where.as_ref() == Some(&address) => {}
+            Fact::Listening(address) => {
+                device.handle(now, Input::HttpListening(&address));
+                self.said_where = Some(address);
+            }
             Fact::Stored(result) => device.handle(now, Input::Stored(result)),
             Fact::SurroundingsKept(result) => {
                 device.handle(now, Input::SurroundingsKept(result.as_ref().copied().map_err(String::as_str)));
@@ -276,6 +301,8 @@ impl<'a, F: NorFlash, I: Read, O: Write, W: Wifi> Powered<'a, F, I, O, W> {
             Fact::Joined(ip) => {
                 self.joined = true;
                 device.handle(now, Input::WifiUp { ip });
+                // A radio's address is another one now.
+                self.say_where();
             }
             Fact::WifiDown(why) => device.handle(now, Input::WifiDown(why)),
             Fact::TimeSynced(Ok(date)) => device.handle(now, Input::TimeSynced(Ok(date))),
@@ -348,12 +375,24 @@ impl<'a, F: NorFlash, I: Read, O: Write, W: Wifi> Powered<'a, F, I, O, W> {
                 }
             }
             Output::Scan => self.errands.restart(Errand::Scan, async { Fact::Scanned(wifi.scan().await) }),
-            Output::StartAp { ssid } => {
-                wifi.access_point(Some(&ssid));
+            Output::StartAp { ssid, password } => {
+                self.errands.stop(Errand::CloseAp);
+                wifi.access_point(Some(AccessPoint { ssid, password }));
                 self.open_door();
+                self.said_where = None;
                 self.say_where();
             }
-            Output::StopAp => wifi.access_point(None),
+            // Whoever provisioned the device is to hear that it worked.
+            Output::StopAp => {
+                let desk = self.desk.clone();
+                self.errands.restart(Errand::CloseAp, async move {
+                    if let Some(desk) = desk {
+                        let _ = with_timeout(ticks(ANSWER_LIMIT), desk.answered()).await;
+                    }
+                    wifi.access_point(None);
+                    Fact::Nothing
+                });
+            }
             Output::JoinWifi { ssid, password } => {
                 self.joined = false;
                 // A device that comes up provisioned opens its door here.

@@ -10,12 +10,17 @@ mod flash;
 mod heap;
 mod port;
 mod power;
+mod radio;
 mod uart;
 mod watchdog;
+mod wifi;
 
+use crate::radio::Radio;
+use crate::wifi::Around;
 use alloc::boxed::Box;
 use alloc::format;
 use alloc::string::String;
+use app::Air;
 use core::fmt::Write as _;
 use device_core::surroundings::Surroundings;
 use embassy_executor::Spawner;
@@ -48,26 +53,40 @@ async fn main(spawner: Spawner) {
         Ok(flash) => flash,
         Err(why) => refuse(why).await,
     };
-    // Noise of the analog converter, until the radio makes its own.
-    core::mem::forget(TrngSource::new(chip.RNG, chip.ADC1));
+    let simulated = surroundings();
+    // The chip's random numbers are noise: of the radio when it is on, else of the analog converter.
+    let controller = match &simulated {
+        None => match radio::power_on(chip.WIFI) {
+            Ok(controller) => Some(controller),
+            Err(why) => refuse(&format!("the radio does not start: {why}")).await,
+        },
+        Some(_) => {
+            core::mem::forget(TrngSource::new(chip.RNG, chip.ADC1));
+            None
+        }
+    };
     let Ok(mut rng) = Trng::try_new() else { unreachable!("its source was started") };
 
     static RESOURCES: StaticCell<embassy_net::StackResources<SOCKETS>> = StaticCell::new();
     let resources = RESOURCES.init(embassy_net::StackResources::new());
-    port::switch(port::Role::None);
     let (stack, runner) = embassy_net::new(port::Port::new(), embassy_net::Config::default(), resources, rng.next_u64());
     let (Ok(network), Ok(feed)) = (run_network(runner), watchdog::feed()) else { unreachable!("each task is made once") };
     spawner.spawn(network);
     spawner.spawn(feed);
 
+    let wifi = match controller {
+        Some(controller) => Around::Radio(Radio::start(spawner, controller, stack)),
+        None => Around::Air(Air::default()),
+    };
     app::run(app::Parts {
         stack,
         flash,
         rng,
         console_in,
         console_out,
-        wifi: app::Air::default(),
-        simulated: Some(surroundings().unwrap_or_default()),
+        ap_suffix: if simulated.is_none() { suffix() } else { String::new() },
+        wifi,
+        simulated,
         keep_surroundings: Box::new(|text| flash::keep_surroundings(text.unwrap_or_default()).map_err(String::from)),
         reboot: power::reboot,
         power_cut: power::cut,
@@ -87,6 +106,13 @@ async fn refuse(why: &str) -> ! {
         say('E', why);
         Timer::after(Duration::from_secs(5)).await;
     }
+}
+
+/// What tells the board's access point from another's: the end of its address.
+fn suffix() -> String {
+    let mac = esp_hal::efuse::base_mac_address();
+    let &[.., high, low] = mac.as_bytes() else { return String::new() };
+    format!("-{high:02X}{low:02X}")
 }
 
 /// Says a line of the board's own, before the device says its first.

@@ -67,6 +67,7 @@ async fn main(spawner: Spawner) {
         console_in,
         console_out,
         wifi: app::Air::default(),
+        ap_suffix: alloc::string::String::new(),
         simulated: Some(surroundings::read()),
         keep_surroundings: alloc::boxed::Box::new(surroundings::keep),
         reboot: power::reboot,
