@@ -88,6 +88,10 @@ pub fn keep_surroundings(text: &str) -> Result<(), &'static str> {
     if text.len() > partition.size as usize {
         return Err("the text is longer than the partition");
     }
+    // Flash wears out, and a board on a test bench is told the same before every trial.
+    if surroundings().is_ok_and(|kept| kept == text) {
+        return Ok(());
+    }
     let refused = |_| "the flash refuses";
     partition.erase(0, partition.size).map_err(refused)?;
     for (i, part) in text.as_bytes().chunks(WORD as usize).enumerate() {
