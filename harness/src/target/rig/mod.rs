@@ -133,7 +133,8 @@ impl Target for Rig {
         let (port, wires) = tokio::task::spawn_blocking({
             let path = path.clone();
             move || {
-                let mut port = port::open(&path, baud)?;
+                // It was there when the run began, and may be away for a moment.
+                let mut port = port::open_within(&path, baud, cable::AWAY_MAX)?;
                 let wires = port::reset(&mut *port);
                 Ok::<_, TargetError>((port, wires))
             }
