@@ -9,6 +9,7 @@ mod cuts;
 mod diff;
 mod doctor;
 mod init;
+mod native;
 mod replay;
 mod reports;
 mod run;

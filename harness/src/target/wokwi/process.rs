@@ -4,7 +4,10 @@ use super::super::qemu::tail;
 use super::super::{Console, TargetError};
 use super::complaint::{self, Complaint, Fault};
 use super::equipment::{Found, TOKEN};
+use super::image::Image;
 use super::mask::Mask;
+use super::project::Project;
+use super::{PAUSES, TRIES};
 use crate::child::{Guarded, PrivateDir};
 use crate::event::{Ended, Source, What};
 use crate::site::Site;
@@ -19,10 +22,6 @@ use tokio::process::{ChildStderr, ChildStdin, ChildStdout};
 use tokio::sync::oneshot;
 use tokio::task::JoinHandle;
 
-/// How often a simulation is begun, when the simulator or the way to it fails before the device has said anything.
-const TRIES: u32 = 3;
-/// How long is waited before it is tried again.
-const PAUSES: [Duration; 2] = [Duration::from_secs(1), Duration::from_secs(4)];
 /// How long a simulation may take until the device says its first byte: the upload, a queue, and the board's own start.
 const START_LIMIT: Duration = Duration::from_secs(60);
 /// Simulated time of one power-on at most; a trial has its own limit, which comes first.
@@ -68,7 +67,7 @@ pub async fn start(found: &Found, site: &Site, tape: &Tape) -> Result<(Simulatio
         surroundings.link = Link::Console;
         surroundings.text()
     });
-    let home = home(found, surroundings.as_deref())?;
+    let home = home(&found.image, &found.project, surroundings.as_deref())?;
     let mut tries = 1;
     loop {
         let complaint = match begin(found, &home).await? {
@@ -85,10 +84,13 @@ pub async fn start(found: &Found, site: &Site, tape: &Tape) -> Result<(Simulatio
     }
 }
 
-/// The project's folder, which only its owner can read.
-fn home(found: &Found, surroundings: Option<&str>) -> Result<PrivateDir, TargetError> {
-    let (firmware, mut files) = found.image.files(surroundings)?;
-    files.extend(found.project.files(&firmware)?);
+/// A folder that is a project like this with this firmware, which only its owner can read.
+///
+/// # Errors
+/// A file of either is not there any more, or there is no room.
+pub fn home(image: &Image, project: &Project, surroundings: Option<&str>) -> Result<PrivateDir, TargetError> {
+    let (firmware, mut files) = image.files(surroundings)?;
+    files.extend(project.files(&firmware)?);
     let no_room = |e: std::io::Error| TargetError {
         what: format!("write a project for wokwi-cli: {e}"),
         help: "make room, or name another folder in TMPDIR".into(),
