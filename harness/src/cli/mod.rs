@@ -22,6 +22,7 @@ use clap::{Parser, Subcommand};
 use std::io::IsTerminal as _;
 use std::path::PathBuf;
 use std::process::ExitCode;
+use std::time::Duration;
 
 /// Drives an ESP32 (its software twin, or its firmware in QEMU) through scenarios, against a real Mosquitto and a fake CA that can be told to lie,
 /// and judges what it saw.
@@ -117,6 +118,9 @@ struct DeviceOption {
     /// Another diagram than that of the folder.
     #[arg(long, value_name = "FILE")]
     diagram: Option<PathBuf>,
+    /// How long a simulation may take until its device says the first byte [default: 60].
+    #[arg(long, value_name = "SECONDS", env = "HARNESS_START_LIMIT", value_parser = clap::value_parser!(u64).range(1..=3600))]
+    start_limit: Option<u64>,
 }
 
 impl DeviceOption {
@@ -142,6 +146,7 @@ impl DeviceOption {
             wokwi_cli: self.wokwi_cli.clone(),
             project: self.project.clone(),
             diagram: self.diagram.clone(),
+            start_limit: self.start_limit.map(Duration::from_secs),
         }
     }
 

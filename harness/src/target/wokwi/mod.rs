@@ -11,6 +11,8 @@ mod mask;
 pub mod native;
 mod process;
 mod project;
+#[cfg(test)]
+mod tests;
 
 use super::{Console, Equipment, Facts, Target, TargetError};
 use crate::scenario::header::Capability;

@@ -22,8 +22,6 @@ use tokio::process::{ChildStderr, ChildStdin, ChildStdout};
 use tokio::sync::oneshot;
 use tokio::task::JoinHandle;
 
-/// How long a simulation may take until the device says its first byte: the upload, a queue, and the board's own start.
-const START_LIMIT: Duration = Duration::from_secs(60);
 /// Simulated time of one power-on at most; a trial has its own limit, which comes first.
 const SIMULATED_MAX: Duration = Duration::from_secs(3600);
 /// Wall clock of one power-on at most, whatever the simulator says.
@@ -135,7 +133,7 @@ async fn begin(found: &Found, home: &PrivateDir) -> Result<Begun, TargetError> {
         help: "see that it can be executed".into(),
     })?;
     let complaint = tokio::spawn(kept(child.stderr()));
-    match tokio::time::timeout(START_LIMIT, first(&mut says)).await {
+    match tokio::time::timeout(found.start_limit, first(&mut says)).await {
         Ok(Ok(first)) if !first.is_empty() => Ok(Begun::Yes(Box::new(Process { child, first, says, hears, complaint }))),
         // Its output has ended: so will it.
         Ok(_) => {
@@ -146,7 +144,7 @@ async fn begin(found: &Found, home: &PrivateDir) -> Result<Begun, TargetError> {
         }
         Err(_) => {
             let _ = child.kill().await;
-            let said = format!("the board said nothing within {} s, nor did the simulator", START_LIMIT.as_secs());
+            let said = format!("the board said nothing within {} s, nor did the simulator", found.start_limit.as_secs());
             let help = "see that the simulator answers, and that the diagram's board is the firmware's; then run it again";
             Ok(Begun::No(Complaint { fault: Fault::Simulator, said, help }))
         }
