@@ -96,7 +96,8 @@ struct DeviceOption {
     #[arg(long, value_name = "PATH", env = "HARNESS_EMULATOR")]
     emulator: Option<PathBuf>,
     /// The firmware's image. Of the target qemu an ELF file [default: firmware/target/virt.elf of the workspace]; of the target wokwi a
-    /// flasher_args.json or a merged image [default: what wokwi.toml names].
+    /// flasher_args.json or a merged image [default: what wokwi.toml names]; of the target rig the ELF file of what is on the board, to say
+    /// where it crashes.
     #[arg(long, value_name = "FILE", env = "HARNESS_FIRMWARE")]
     firmware: Option<PathBuf>,
     /// The serial port that the board of the target rig is at; several, with commas between or one option each, are several boards.

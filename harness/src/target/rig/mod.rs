@@ -6,6 +6,7 @@
 #[cfg(unix)]
 pub mod board;
 mod cable;
+mod crash;
 mod fresh;
 pub mod noise;
 mod port;
@@ -21,6 +22,7 @@ use crate::testbed::CutPoint;
 use crate::trace::tape::Tape;
 use async_trait::async_trait;
 use cable::Cable;
+use crash::Passing;
 use device_core::surroundings::Surroundings;
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
@@ -164,7 +166,10 @@ impl Target for Rig {
         self.fresh = true;
         let _ = begun.set(tape.clone());
         cable.tell(tape);
-        Ok(console)
+        Ok(match &self.equipment.firmware {
+            Some(image) => Console { says: Box::new(Passing::new(console.says, tape, image.clone())), ..console },
+            None => console,
+        })
     }
 
     async fn power_off(&mut self) -> Result<(), TargetError> {
