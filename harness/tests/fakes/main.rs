@@ -125,6 +125,79 @@ fn what_is_wrong_ends_with_code_1_and_says_why() {
 }
 
 #[test]
+fn parts_that_are_not_simulated_fail_their_steps() {
+    if !can_run() {
+        return;
+    }
+    let steps = [
+        ("set-control: { part-id: esp, control: pressed, value: 1 }", "Error: Error 501: control:set of part esp is not simulated"),
+        ("set-control: { part-id: btn, control: pressed, value: 1 }", "Error: Error 404: part btn is not in the diagram"),
+        ("expect-pin: { part-id: esp, pin: \"5\", value: 1 }", "Error: Error 501: pin:read of part esp"),
+        ("touch: { part-id: esp, x: 1, y: 2 }", "Error: Error 501: touch:event of part esp"),
+        ("delay: 1m", "Error: Missing units: 1m"),
+        ("name: bare", "Unknown key in step"),
+    ];
+    let server = Server::start(&[]);
+    for (step, says) in steps {
+        let text = format!("name: Parts\nversion: 1\nsteps:\n  - {step}\n");
+        let project = project(&firmware::echo(), &[("parts.yaml", &text)]);
+        for program in clients() {
+            let came = end(client(&program, &server.url, &project, &["-q", "--scenario", "parts.yaml"]));
+            assert!(came.code == Some(1) && came.err.contains(says), "{step}: {came:?}");
+        }
+    }
+}
+
+#[test]
+fn an_elf_file_runs_alone_and_what_it_says_is_logged() {
+    if !can_run() {
+        return;
+    }
+    let (server, project) = (Server::start(&[]), project(&firmware::echo(), &[("wokwi.toml", "[wokwi]\nversion = 2\n")]));
+    std::fs::remove_file(project.path().join("wokwi.toml")).unwrap();
+    let path = |name: &str| project.path().join(name).display().to_string();
+    for program in clients() {
+        let (elf, log) = (path("image.elf"), path("serial.log"));
+        let options = ["--elf", &elf, "--serial-log-file", &log, "--expect-text", "ready", "--timeout", LONG];
+        let came = end(client(&program, &server.url, &project, &options));
+        assert_eq!((came.code, std::fs::read_to_string(&log).unwrap().as_str()), (Some(0), "ready\n"), "{came:?}");
+        std::fs::remove_file(log).unwrap();
+    }
+}
+
+#[test]
+fn without_wires_there_is_silence_and_a_timeout() {
+    if !can_run() {
+        return;
+    }
+    let bare = r#"{ "version": 1, "author": "x", "editor": "wokwi", "parts": [ { "type": "board-esp32-c3-devkitm-1", "id": "esp" } ],
+      "connections": [] }"#;
+    let (server, project) = (Server::start(&[]), project(&firmware::echo(), &[("diagram.json", bare)]));
+    for program in clients() {
+        let came = end(client(&program, &server.url, &project, &["-q", "--timeout", "1000", "--expect-text", "ready"]));
+        assert_eq!((came.code, came.out.as_str()), (Some(42), ""), "{came:?}");
+    }
+}
+
+#[test]
+fn a_client_lives_for_as_long_as_somebody_may_type() {
+    if !can_run() {
+        return;
+    }
+    let (server, project) = (Server::start(&[]), project(&firmware::echo(), &[]));
+    for program in clients() {
+        let options = ["--interactive", "--expect-text", "ready", "--timeout", LONG];
+        let mut typing = Typing::start(client(&program, &server.url, &project, &options));
+        until("the board to go", || server.emulators() == 0);
+        let mut said = String::new();
+        assert_eq!(typing.child.try_wait().unwrap(), None, "its input is open");
+        drop(typing.keys.take());
+        std::io::Read::read_to_string(typing.child.stdout.as_mut().unwrap(), &mut said).unwrap();
+        assert!(said.contains("TEST PASSED.") && typing.child.wait().unwrap().success(), "{said}");
+    }
+}
+
+#[test]
 fn versions_and_help_are_said() {
     for program in clients() {
         for option in ["-V", "--version", "--short-version"] {

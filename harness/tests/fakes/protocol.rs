@@ -242,6 +242,32 @@ fn a_restart_keeps_what_was_stored_and_a_start_does_not() {
 }
 
 #[test]
+fn a_section_of_flash_tells_the_board_what_is_around_it() {
+    let Some(image) = super::world::firmware().filter(|_| can_run()) else { return };
+    let server = Server::start(&[]);
+    let mut hand = Hand::connect(&server);
+    hand.upload(&image);
+    hand.call("serial-monitor:listen", Value::Null);
+    let provision: &[u8] =
+        b"provision {\"ssid\":\"lab\",\"password\":\"correct-horse\",\"device_id\":\"d\",\"provisioning_token\":\"t\"}\n";
+    // An erased section is as none: then there is a network of that name.
+    for (text, comes) in [(&b""[..], "Connected, address"), (b"seed 1\nair add elsewhere 1 -50 -\n", "Not connected: not-found")] {
+        let section = [text, &[0xff; 64]].concat();
+        hand.call("file:upload", json!({ "name": "surroundings", "binary": base64(&section) }));
+        let sections = json!([{ "offset": 0, "file": "firmware.elf" }, { "offset": 0x9000, "file": "surroundings" }]);
+        hand.call("sim:start", json!({ "firmware": sections, "pause": true }));
+        for (at, waits) in ["AP_MODE", comes].iter().enumerate() {
+            hand.call("pause-point:add", json!({ "id": "p", "type": "serial-bytes", "bytes": waits.as_bytes() }));
+            hand.call("sim:resume", json!({}));
+            hand.until_pause();
+            if at == 0 {
+                hand.write(provision);
+            }
+        }
+    }
+}
+
+#[test]
 fn what_makes_no_sense_or_cannot_be_simulated_is_refused() {
     if !can_run() {
         return;

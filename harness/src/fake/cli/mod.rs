@@ -31,6 +31,8 @@ const SERVER: &str = "wss://wokwi.com/api/ws/beta";
 const CLOSE_LIMIT: Duration = Duration::from_secs(30);
 /// Bytes of standard input that are taken at once.
 const INPUT_BYTES: usize = 64 * 1024;
+/// Bytes typed after the end that the real one keeps, and waits for more.
+const KEPT_BYTES: usize = 16 * 1024;
 
 /// Simulates a project, as Wokwi's command line does: a fake of it, for tests.
 #[derive(Clone, Debug, Parser)]
@@ -172,8 +174,14 @@ async fn simulate(options: &Options, project: Project, scenario: Option<Scenario
     })
     .await;
     if options.interactive {
-        // As the real one, which lives for as long as somebody may type.
-        while typed.recv().await.is_some() {}
+        // As the real one, which lives for as long as somebody may type, or until there is too much that goes nowhere.
+        let mut kept = 0;
+        while kept < KEPT_BYTES {
+            match typed.recv().await {
+                Some(bytes) => kept += bytes.len(),
+                None => break,
+            }
+        }
     }
     Ok(())
 }

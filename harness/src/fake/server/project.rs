@@ -43,6 +43,8 @@ struct Start {
     firmware: Option<Firmware>,
     #[serde(default)]
     chips: Vec<String>,
+    #[serde(default)]
+    sdcards: Vec<Value>,
 }
 
 /// Both forms are the protocol's.
@@ -131,9 +133,12 @@ impl Files {
     /// # Errors
     /// What is missing or makes no sense.
     pub fn image(&self, params: &Value) -> Result<Result<Image, String>, Refusal> {
-        let Start { firmware, chips } = read(params)?;
+        let Start { firmware, chips, sdcards } = read(params)?;
         if let Some(chip) = chips.first() {
             return Err(Refusal::beyond(format!("the chip {chip}")));
+        }
+        if !sdcards.is_empty() {
+            return Err(Refusal::beyond("an SD card"));
         }
         let wiring = self.diagram()?.wiring();
         let sections = match firmware {
@@ -281,6 +286,7 @@ mod tests {
         assert_eq!(refused(json!({ "firmware": "else" })).code, 404);
         assert_eq!(refused(json!({})).code, 400);
         assert_eq!(refused(json!({ "firmware": "elf", "chips": ["inverter"] })).code, 501);
+        assert_eq!(refused(json!({ "firmware": "elf", "sdcards": [{}] })).code, 501);
         assert_eq!(Files::default().image(&json!({ "firmware": "elf" })).unwrap_err().code, 404);
     }
 
