@@ -14,7 +14,6 @@
 //! | `telemetry`, `queue`, `backoff` | readings, what holds them until they are acknowledged, when to try again |
 //! | `report`, `command` | the console: lines the device says, lines it is told |
 //! | `serial` | what a serial console carries besides: PPP frames, numbered lines |
-//! | `serial` | PPP frames on the console's line |
 //! | `surroundings` | what a simulated board is told before its device begins |
 //! | `sntp` | the time server's packets |
 //! | `alert` | the names of TLS alerts |

@@ -14,8 +14,6 @@ pub mod diagnose;
 pub mod diff;
 pub mod event;
 pub mod exit;
-#[cfg(feature = "fakes")]
-pub mod fake;
 pub mod files;
 mod gaps;
 pub mod golden;

@@ -8,6 +8,7 @@
 //! | `parts` | what a board brings |
 //! | `shell` | the loop that drives `device-core`: one task, one wait |
 //! | `console`, `clock` | lines in, lines out; the device clock |
+//! | `serial` | one port for console and network |
 //! | `air` | Wi-Fi as the shell needs it, and simulated surroundings for boards without a radio |
 //! | `dhcp` | addresses for those who come to the access point |
 //! | `errands` | what is under way for the device |
@@ -38,6 +39,7 @@ mod parts;
 mod queue;
 mod reply;
 mod rng;
+pub mod serial;
 mod shell;
 mod signatures;
 mod sntp;
@@ -46,7 +48,7 @@ mod tls;
 
 pub use air::{AccessPoint, Air, Wifi};
 pub use dhcp::{ADDRESS as ACCESS_POINT_ADDRESS, PREFIX as ACCESS_POINT_PREFIX, serve as serve_dhcp};
-pub use parts::{Heap, KeepSurroundings, Parts, heap_budget};
+pub use parts::{Heap, KeepSurroundings, Parts};
 pub use shell::run;
 
 #[cfg(test)]

@@ -40,6 +40,9 @@ pub const PIECE_MAX: usize = 240;
 /// The bytes of pieces that the host sends before it hears that they have come: less than any device's receiver holds.
 pub const WINDOW: usize = 1024;
 
+/// The most bytes that a number adds to a line, its blank included.
+pub const SUFFIX_MAX: usize = " ^03fa.4294967295*1234".len();
+
 /// Tells a device's boots apart; drawn when it starts.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Boot(pub u16);

@@ -66,7 +66,7 @@ fn die(why: fmt::Arguments<'_>, frame: Option<&trap::Frame>) -> ! {
     riscv::interrupt::disable();
     if !DYING.load(Ordering::Relaxed) {
         DYING.store(true, Ordering::Relaxed);
-        let _ = writeln!(LastWords, "\n{why}");
+        let _ = writeln!(LastWords, "{}\n{why}", app::serial::broken_off());
         let _ = match frame {
             Some(frame) => {
                 let (at, cause, value) = (mepc::read(), mcause::read().bits(), mtval::read());

@@ -21,7 +21,8 @@ mod trap;
 mod uart;
 mod virtio;
 
-use embassy_executor::Spawner;
+use app::serial;
+use embassy_executor::{SpawnError, SpawnToken, Spawner};
 use embassy_time::{Duration, Timer};
 use rand_core::Rng as _;
 use static_cell::StaticCell;
@@ -39,9 +40,9 @@ async fn main(spawner: Spawner) {
     fault::start();
     trap::start();
     clock::start();
-    let (console_in, console_out) = uart::start();
+    let (receiver, sender) = uart::start();
+    let around = surroundings::read();
 
-    let card = find(DeviceType::Network, net::Card::start, "-netdev user,id=n0 -device virtio-net-device,netdev=n0");
     let flash = find(
         DeviceType::Block,
         disk::Flash::start,
@@ -49,16 +50,21 @@ async fn main(spawner: Spawner) {
     );
     let mut rng = find(DeviceType::EntropySource, random::Random::start, "-device virtio-rng-device");
 
-    static RESOURCES: StaticCell<embassy_net::StackResources<SOCKETS>> = StaticCell::new();
-    let resources = RESOURCES.init(embassy_net::StackResources::new());
-    let config = embassy_net::Config::dhcpv4(embassy_net::DhcpConfig::default());
-    let (stack, runner) = embassy_net::new(card, config, resources, rng.next_u64());
-    let (Ok(network), Ok(watchdog), Ok(provoke)) = (run_network(runner), feed_watchdog(), provoke::as_told()) else {
-        unreachable!("each task is made once");
+    let (stack, console_in, console_out) = if let Some(encoding) = serial::encoding(around.link) {
+        let shared = serial::share::<SOCKETS, _, _>(receiver, sender, encoding, rng.next_u64());
+        spawner.spawn(once(run_port(shared.port)));
+        (shared.stack, shared.console_in, shared.console_out)
+    } else {
+        let card = find(DeviceType::Network, net::Card::start, "-netdev user,id=n0 -device virtio-net-device,netdev=n0");
+        static RESOURCES: StaticCell<embassy_net::StackResources<SOCKETS>> = StaticCell::new();
+        let resources = RESOURCES.init(embassy_net::StackResources::new());
+        let config = embassy_net::Config::dhcpv4(embassy_net::DhcpConfig::default());
+        let (stack, runner) = embassy_net::new(card, config, resources, rng.next_u64());
+        spawner.spawn(once(run_card(runner)));
+        (stack, serial::ConsoleIn::Alone(receiver), serial::ConsoleOut::Alone(sender))
     };
-    spawner.spawn(network);
-    spawner.spawn(watchdog);
-    spawner.spawn(provoke);
+    spawner.spawn(once(feed_watchdog()));
+    spawner.spawn(once(provoke::as_told()));
 
     app::run(app::Parts {
         stack,
@@ -68,7 +74,7 @@ async fn main(spawner: Spawner) {
         console_out,
         wifi: app::Air::default(),
         ap_suffix: alloc::string::String::new(),
-        simulated: Some(surroundings::read()),
+        simulated: Some(around),
         keep_surroundings: alloc::boxed::Box::new(surroundings::keep),
         reboot: power::reboot,
         power_cut: power::cut,
@@ -87,8 +93,20 @@ fn find<T>(kind: DeviceType, start: fn(virtio::Window) -> Result<T, virtio_drive
     power::refuse(format_args!("no usable {kind:?} device: {why}. Start QEMU with -global virtio-mmio.force-legacy=false {option}"))
 }
 
+/// A task that is made once, which its pool has room for.
+fn once<S>(made: Result<SpawnToken<S>, SpawnError>) -> SpawnToken<S> {
+    let Ok(task) = made else { unreachable!("each task is made once") };
+    task
+}
+
+/// The network through the console.
 #[embassy_executor::task]
-async fn run_network(mut runner: embassy_net::Runner<'static, net::Card>) -> ! {
+async fn run_port(port: serial::Port<uart::Receiver, uart::Sender>) -> ! {
+    port.run().await
+}
+
+#[embassy_executor::task]
+async fn run_card(mut runner: embassy_net::Runner<'static, net::Card>) -> ! {
     runner.run().await
 }
 

@@ -8,11 +8,12 @@ use core::sync::atomic::Ordering;
 use embassy_sync::waitqueue::AtomicWaker;
 use portable_atomic::AtomicUsize;
 use virtio_drivers::transport::mmio::MmioTransport;
-use virtio_drivers::transport::{DeviceType, Transport as _};
+use virtio_drivers::transport::DeviceType;
 use virtio_drivers::{BufferDirection, Hal, PAGE_SIZE, PhysAddr};
 
 /// A queue takes two pages; network card, disk and randomness have four between them.
 const PAGES: usize = 8;
+const DEVICE_TYPE: usize = 0x08;
 const NOTIFY: usize = 0x50;
 const INTERRUPT_STATUS: usize = 0x60;
 const INTERRUPT_DONE: usize = 0x64;
@@ -30,10 +31,15 @@ pub struct Window {
 /// Finds the first device of a kind.
 pub fn find(kind: DeviceType) -> Option<Window> {
     (0..VIRTIO_WINDOWS).find_map(|index| {
-        let header = NonNull::new(core::ptr::with_exposed_provenance_mut(VIRTIO + index * VIRTIO_STEP))?;
+        let window = VIRTIO + index * VIRTIO_STEP;
+        // Looked at first: a transport that is not kept resets its device, which may be in use.
+        if read(window + DEVICE_TYPE) != kind as u32 {
+            return None;
+        }
+        let header = NonNull::new(core::ptr::with_exposed_provenance_mut(window))?;
         // SAFETY: the machine has a virtio window here, whether or not a device is behind it.
         let transport = unsafe { MmioTransport::new(header, VIRTIO_STEP) }.ok()?;
-        (transport.device_type() == kind).then_some(Window { transport, index })
+        Some(Window { transport, index })
     })
 }
 

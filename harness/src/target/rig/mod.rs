@@ -6,7 +6,6 @@
 #[cfg(unix)]
 pub mod board;
 mod cable;
-mod crash;
 mod fresh;
 pub mod noise;
 mod port;
@@ -22,7 +21,6 @@ use crate::testbed::CutPoint;
 use crate::trace::tape::Tape;
 use async_trait::async_trait;
 use cable::Cable;
-use crash::Passing;
 use device_core::surroundings::Surroundings;
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
@@ -135,8 +133,7 @@ impl Target for Rig {
         let (port, wires) = tokio::task::spawn_blocking({
             let path = path.clone();
             move || {
-                // It was there when the run began, and may be away for a moment.
-                let mut port = port::open_within(&path, baud, cable::AWAY_MAX)?;
+                let mut port = port::open(&path, baud)?;
                 let wires = port::reset(&mut *port);
                 Ok::<_, TargetError>((port, wires))
             }
@@ -166,10 +163,7 @@ impl Target for Rig {
         self.fresh = true;
         let _ = begun.set(tape.clone());
         cable.tell(tape);
-        Ok(match &self.equipment.firmware {
-            Some(image) => Console { says: Box::new(Passing::new(console.says, tape, image.clone())), ..console },
-            None => console,
-        })
+        Ok(console)
     }
 
     async fn power_off(&mut self) -> Result<(), TargetError> {
