@@ -14,6 +14,8 @@ pub mod diagnose;
 pub mod diff;
 pub mod event;
 pub mod exit;
+#[cfg(feature = "fakes")]
+pub mod fake;
 pub mod files;
 mod gaps;
 pub mod golden;

@@ -17,11 +17,15 @@ pub(crate) fn line(text: impl Display) -> bool {
 
 /// Says words on standard output, with no line end after them; false when nobody reads them any more.
 pub(crate) fn words(text: impl Display) -> bool {
+    said(|out| write!(out, "{text}"))
+}
+
+fn said(say: impl FnOnce(&mut io::StdoutLock<'_>) -> io::Result<()>) -> bool {
     if UNREAD.load(Ordering::Relaxed) {
         return false;
     }
     let mut out = io::stdout().lock();
-    if let Err(error) = write!(out, "{text}").and_then(|()| out.flush()) {
+    if let Err(error) = say(&mut out).and_then(|()| out.flush()) {
         UNREAD.store(true, Ordering::Relaxed);
         if error.kind() != ErrorKind::BrokenPipe {
             *LOST.lock().unwrap_or_else(PoisonError::into_inner) = Some(error.to_string());
@@ -29,6 +33,17 @@ pub(crate) fn words(text: impl Display) -> bool {
         return false;
     }
     true
+}
+
+/// Passes bytes on to standard output as they are; false when nobody reads them any more.
+pub(crate) fn bytes(bytes: &[u8]) -> bool {
+    said(|out| out.write_all(bytes))
+}
+
+/// Passes bytes on to standard error as they are, if anybody reads it.
+pub(crate) fn bytes_aside(bytes: &[u8]) {
+    let mut err = io::stderr().lock();
+    let _ = err.write_all(bytes).and_then(|()| err.flush());
 }
 
 /// Says a line on standard error, if anybody reads it.

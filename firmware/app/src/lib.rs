@@ -48,7 +48,7 @@ mod tls;
 
 pub use air::{AccessPoint, Air, Wifi};
 pub use dhcp::{ADDRESS as ACCESS_POINT_ADDRESS, PREFIX as ACCESS_POINT_PREFIX, serve as serve_dhcp};
-pub use parts::{Heap, KeepSurroundings, Parts};
+pub use parts::{Heap, KeepSurroundings, Parts, heap_budget};
 pub use shell::run;
 
 #[cfg(test)]

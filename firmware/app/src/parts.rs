@@ -46,4 +46,55 @@ pub struct Heap {
     pub high_water: usize,
     /// The largest block that could be taken now.
     pub largest_free: usize,
+    /// The most that may be taken at once ([`heap_budget`]); more is said on the console.
+    pub budget: usize,
+}
+
+/// What a board's heap may hold at the worst moment, in bytes, as `firmware/budgets.toml` says: the `heap` below `[board]`. 0: it does not say.
+pub const fn heap_budget(budgets: &str, board: &str) -> usize {
+    let (text, board, heap) = (budgets.as_bytes(), board.as_bytes(), b"\nheap = ");
+    let mut at = 0;
+    let mut ours = false;
+    while at < text.len() {
+        if text[at] == b'[' {
+            ours = follows(text, at + 1, board) && follows(text, at + 1 + board.len(), b"]");
+        }
+        if ours && follows(text, at, heap) {
+            let (mut digit, mut bytes) = (at + heap.len(), 0);
+            while digit < text.len() && (text[digit].is_ascii_digit() || text[digit] == b'_') {
+                if text[digit] != b'_' {
+                    bytes = bytes * 10 + (text[digit] - b'0') as usize;
+                }
+                digit += 1;
+            }
+            return bytes;
+        }
+        at += 1;
+    }
+    0
+}
+
+const fn follows(text: &[u8], at: usize, what: &[u8]) -> bool {
+    let mut i = 0;
+    while i < what.len() {
+        if at + i >= text.len() || text[at + i] != what[i] {
+            return false;
+        }
+        i += 1;
+    }
+    true
+}
+
+#[cfg(test)]
+mod tests {
+    use super::heap_budget;
+
+    #[test]
+    fn a_board_s_budget_is_found() {
+        let budgets = "# heap = 1\n[a]\nimage = 2\nheap = 3_000\n\n[b]\nheap = 4\n[c]\n";
+        assert_eq!(["a", "b", "c", "d"].map(|board| heap_budget(budgets, board)), [3000, 4, 0, 0]);
+        for board in ["esp32c3", "virt"] {
+            assert_ne!(heap_budget(include_str!("../../budgets.toml"), board), 0);
+        }
+    }
 }

@@ -532,9 +532,12 @@ impl<'a, F: NorFlash, I: Read, O: Write, W: Wifi> Powered<'a, F, I, O, W> {
     }
 
     fn say_memory(&mut self) {
-        let Heap { used, high_water, largest_free } = (self.board.heap)();
+        let Heap { used, high_water, largest_free, budget } = (self.board.heap)();
         let bytes = |n: usize| u64::try_from(n).unwrap_or(u64::MAX);
         self.report(&Report::Memory { used: bytes(used), high_water: bytes(high_water), largest_free: bytes(largest_free) });
+        if high_water > budget {
+            self.say('W', &format!("the heap held {high_water} bytes at once, {} more than it may", high_water - budget));
+        }
     }
 
     fn say(&mut self, level: char, text: &str) {

@@ -26,7 +26,7 @@ pub struct Budget {
     memory: u64,
     /// At least.
     stack: Option<u64>,
-    /// What of the heap may be in use at the worst moment; whoever runs the image looks (`harness bench firmware`).
+    /// What of the heap may be in use at the worst moment: the device itself looks.
     pub heap: u64,
 }
 

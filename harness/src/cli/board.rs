@@ -10,6 +10,8 @@ use std::io::BufRead;
 use std::path::PathBuf;
 use tokio::sync::mpsc::{self, Sender};
 
+/// The target that a virtual board is made of.
+const MADE_OF: &str = "qemu";
 /// Orders that wait to be carried out.
 const ORDERS_MAX: usize = 16;
 
@@ -26,9 +28,6 @@ Lines on standard input, meanwhile:
 
 Exit codes: 0 it was told to end, 2 wrong input, 3 it could not run.")]
 pub(super) struct Board {
-    /// What the board is made of: `qemu` (the firmware), or `twin` (the software twin: only its console, since its network is this machine's).
-    #[arg(long, default_value = "qemu", value_name = "TARGET", value_parser = ["qemu", "twin"])]
-    target: String,
     /// Where the port is to be: a link that leads to it while it is plugged in [default: in a temporary folder].
     #[arg(long, value_name = "PATH")]
     at: Option<PathBuf>,
@@ -41,10 +40,10 @@ pub(super) struct Board {
     /// Where a bad line is bad, and the board's chance: the same seed makes the same choices.
     #[arg(long, default_value_t = 1)]
     seed: u64,
-    /// The emulator of the target qemu [default: qemu-system-riscv32 in PATH].
+    /// The emulator [default: qemu-system-riscv32 in PATH].
     #[arg(long, value_name = "PATH", env = "HARNESS_EMULATOR")]
     emulator: Option<PathBuf>,
-    /// The firmware's image of the target qemu, an ELF file [default: firmware/target/virt.elf of the workspace].
+    /// The firmware's image, an ELF file [default: firmware/target/virt.elf of the workspace].
     #[arg(long, value_name = "ELF", env = "HARNESS_FIRMWARE")]
     firmware: Option<PathBuf>,
 }
@@ -77,7 +76,7 @@ impl Board {
         };
         let equipment = Equipment { emulator: self.emulator.clone(), firmware: self.firmware.clone(), ..Equipment::default() };
         let badness = Badness { lose_one_in: self.lose, garbage_one_in: self.garbage };
-        let mut board = Virtual::new(target::facts(&self.target)?, &equipment, &at, badness, self.seed)?;
+        let mut board = Virtual::new(target::facts(MADE_OF)?, &equipment, &at, badness, self.seed)?;
         let (give, mut orders) = mpsc::channel(ORDERS_MAX);
         std::thread::Builder::new().name("orders".into()).spawn(move || take_orders(&give))?;
         say::line(at.display());

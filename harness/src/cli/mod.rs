@@ -9,6 +9,7 @@ mod cuts;
 mod diff;
 mod doctor;
 mod init;
+mod native;
 mod replay;
 mod reports;
 mod run;
@@ -21,6 +22,7 @@ use clap::{Parser, Subcommand};
 use std::io::IsTerminal as _;
 use std::path::PathBuf;
 use std::process::ExitCode;
+use std::time::Duration;
 
 /// Drives an ESP32 (its software twin, or its firmware in QEMU) through scenarios, against a real Mosquitto and a fake CA that can be told to lie,
 /// and judges what it saw.
@@ -94,7 +96,8 @@ struct DeviceOption {
     #[arg(long, value_name = "PATH", env = "HARNESS_EMULATOR")]
     emulator: Option<PathBuf>,
     /// The firmware's image. Of the target qemu an ELF file [default: firmware/target/virt.elf of the workspace]; of the target wokwi a
-    /// flasher_args.json or a merged image [default: what wokwi.toml names].
+    /// flasher_args.json or a merged image [default: what wokwi.toml names]; of the target rig the ELF file of what is on the board, to say
+    /// where it crashes.
     #[arg(long, value_name = "FILE", env = "HARNESS_FIRMWARE")]
     firmware: Option<PathBuf>,
     /// The serial port that the board of the target rig is at; several, with commas between or one option each, are several boards.
@@ -116,6 +119,9 @@ struct DeviceOption {
     /// Another diagram than that of the folder.
     #[arg(long, value_name = "FILE")]
     diagram: Option<PathBuf>,
+    /// How long a simulation may take until its device says the first byte [default: 60].
+    #[arg(long, value_name = "SECONDS", env = "HARNESS_START_LIMIT", value_parser = clap::value_parser!(u64).range(1..=3600))]
+    start_limit: Option<u64>,
 }
 
 impl DeviceOption {
@@ -141,6 +147,7 @@ impl DeviceOption {
             wokwi_cli: self.wokwi_cli.clone(),
             project: self.project.clone(),
             diagram: self.diagram.clone(),
+            start_limit: self.start_limit.map(Duration::from_secs),
         }
     }
 

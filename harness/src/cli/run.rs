@@ -1,7 +1,7 @@
 //! `harness run`: scenarios to verdicts.
 
 use super::reports::{self, Reports};
-use super::{BrokerOption, DeviceOption, complain};
+use super::{BrokerOption, DeviceOption, complain, native};
 use crate::exit::{self, Warnings};
 use crate::gaps::Gaps;
 use crate::golden::Update;
@@ -49,6 +49,10 @@ pub(super) struct Run {
     retries: u8,
     #[command(flatten)]
     reports: Reports,
+    /// Hands plain Wokwi scenarios to wokwi-cli unchanged, with the project around each file (--project, --diagram, --firmware name
+    /// others) and as much simulated time as `within` says, and translates its exit code. What it says is passed on.
+    #[arg(long, conflicts_with_all = ["filter", "jobs", "retries", "deny_warnings", "json", "vocabulary", "list"])]
+    native: bool,
     /// Only names the trials.
     #[arg(long)]
     list: bool,
@@ -56,6 +60,9 @@ pub(super) struct Run {
 
 impl Run {
     pub(super) fn run(self) -> u8 {
+        if self.native {
+            return native::run(&self.paths, &self.device.equipment());
+        }
         let warnings = if self.deny_warnings { Warnings::Denied } else { Warnings::Allowed };
         let trials = match self.trials() {
             Ok(trials) => trials,

@@ -13,6 +13,7 @@ use async_trait::async_trait;
 use std::collections::BTreeMap;
 use std::net::SocketAddr;
 use std::path::PathBuf;
+use std::time::Duration;
 use tokio::io::{AsyncRead, AsyncWrite};
 
 /// A device with a power switch.
@@ -82,11 +83,13 @@ pub struct Equipment {
     pub project: Option<PathBuf>,
     /// Another diagram than that of the folder.
     pub diagram: Option<PathBuf>,
+    /// How long a simulation may take until its device says the first byte; unset: the target's own choice.
+    pub start_limit: Option<Duration>,
 }
 
 impl Equipment {
     /// As the environment says it: `HARNESS_EMULATOR`, `HARNESS_FIRMWARE`, `HARNESS_PORT` (several with commas between), `HARNESS_BAUD`,
-    /// `HARNESS_VOCABULARY`, `HARNESS_WOKWI_CLI`.
+    /// `HARNESS_VOCABULARY`, `HARNESS_WOKWI_CLI`, `HARNESS_START_LIMIT` (seconds).
     pub fn from_environment() -> Equipment {
         let named = |name| std::env::var_os(name).filter(|value| !value.is_empty()).map(PathBuf::from);
         let ports = std::env::var("HARNESS_PORT").unwrap_or_default();
@@ -97,6 +100,7 @@ impl Equipment {
             baud: std::env::var("HARNESS_BAUD").ok().and_then(|baud| baud.parse().ok()),
             vocabulary: std::env::var("HARNESS_VOCABULARY").ok().filter(|name| !name.is_empty()),
             wokwi_cli: named("HARNESS_WOKWI_CLI"),
+            start_limit: std::env::var("HARNESS_START_LIMIT").ok().and_then(|s| s.parse().ok()).map(Duration::from_secs),
             ..Equipment::default()
         }
     }

@@ -12,8 +12,10 @@ use esp_storage::{FlashStorage, FlashStorageError};
 
 /// What is erased together, in bytes.
 const SECTOR: u32 = 4096;
-/// What is written together, in bytes.
+/// What is written together, in bytes: no less, …
 const WORD: u32 = 4;
+/// … and no more.
+const PAGE: u32 = 256;
 /// The smallest NVS partition, in bytes.
 const NVS_MIN: u32 = 3 * SECTOR;
 const NVS: &str = "device_config";
@@ -88,12 +90,17 @@ pub fn keep_surroundings(text: &str) -> Result<(), &'static str> {
     if text.len() > partition.size as usize {
         return Err("the text is longer than the partition");
     }
+    // Flash wears out, and a board on a test bench is told the same before every trial.
+    if surroundings().is_ok_and(|kept| kept == text) {
+        return Ok(());
+    }
     let refused = |_| "the flash refuses";
     partition.erase(0, partition.size).map_err(refused)?;
-    for (i, part) in text.as_bytes().chunks(WORD as usize).enumerate() {
-        let mut word = [0xFF; WORD as usize];
-        word[..part.len()].copy_from_slice(part);
-        partition.write(i as u32 * WORD, &word).map_err(refused)?;
+    // The beginning comes last: without it there is no text, wherever the power goes.
+    for (i, part) in text.as_bytes().chunks(PAGE as usize).enumerate().rev() {
+        let mut page = [0xFF; PAGE as usize];
+        page[..part.len()].copy_from_slice(part);
+        partition.write(i as u32 * PAGE, &page[..part.len().next_multiple_of(WORD as usize)]).map_err(refused)?;
     }
     Ok(())
 }
@@ -132,8 +139,16 @@ impl NorFlash for Partition {
         (from..to).step_by(SECTOR as usize).try_for_each(|at| with(|chip| chip.erase(self.start + at, self.start + at + SECTOR)))
     }
 
-    fn write(&mut self, offset: u32, bytes: &[u8]) -> Result<(), NorFlashErrorKind> {
+    /// Page by page, for the same reason: each takes a millisecond.
+    fn write(&mut self, offset: u32, mut bytes: &[u8]) -> Result<(), NorFlashErrorKind> {
         check_write(self, offset, bytes.len())?;
-        with(|chip| chip.write_nor(self.start + offset, bytes))
+        let mut at = self.start + offset;
+        while !bytes.is_empty() {
+            let (page, rest) = bytes.split_at(bytes.len().min((PAGE - at % PAGE) as usize));
+            with(|chip| chip.write_nor(at, page))?;
+            at += page.len() as u32;
+            bytes = rest;
+        }
+        Ok(())
     }
 }

@@ -12,6 +12,8 @@ const BESIDE_STATICS: usize = 128 * 1024;
 /// The part that lies where the bootloader was, in bytes: what is left between the statics' memory and the ROM's.
 const BOOTLOADER: usize = 64 * 1024;
 
+const BUDGET: usize = app::heap_budget(include_str!("../../../budgets.toml"), "esp32c3");
+
 static USED: AtomicUsize = AtomicUsize::new(0);
 static PEAK: AtomicUsize = AtomicUsize::new(0);
 /// Blocks are being tried, not taken.
@@ -42,7 +44,12 @@ fn _esp_alloc_dealloc(_: &EspHeap, block: usize, size: usize) {
 
 /// How the heap is doing.
 pub fn state() -> app::Heap {
-    app::Heap { used: USED.load(Ordering::Relaxed), high_water: PEAK.load(Ordering::Relaxed), largest_free: largest_free() }
+    app::Heap {
+        used: USED.load(Ordering::Relaxed),
+        high_water: PEAK.load(Ordering::Relaxed),
+        largest_free: largest_free(),
+        budget: BUDGET,
+    }
 }
 
 /// The largest block that could be had now, in bytes, to within 64; tried, not looked up, since the allocator does not say.

@@ -16,7 +16,7 @@ use embassy_futures::select::{Either, select};
 use embassy_net::{ConfigV4, DhcpConfig, Ipv4Cidr, Stack, StaticConfigV4};
 use embassy_sync::blocking_mutex::raw::CriticalSectionRawMutex;
 use embassy_sync::signal::Signal;
-use embassy_time::{Duration, Timer, with_timeout};
+use embassy_time::{Duration, Instant, Timer, with_timeout};
 use esp_hal::peripherals::WIFI;
 use esp_radio::wifi::ap::{AccessPointConfig, AccessPointInfo};
 use esp_radio::wifi::scan::{ScanConfig, ScanTypeConfig};
@@ -31,6 +31,8 @@ use static_cell::StaticCell;
 const NETWORKS_MAX: usize = 32;
 /// How long a look around may take.
 const SCAN_LIMIT: Duration = Duration::from_secs(8);
+/// What was seen this long ago is as good as new, when an access point is to be opened.
+const FRESH: Duration = Duration::from_secs(30);
 /// How long it listens on each channel: until this, when nobody is heard, …
 const LISTEN_MIN: esp_hal::time::Duration = esp_hal::time::Duration::from_millis(30);
 /// … or this.
@@ -65,6 +67,7 @@ struct Shared {
     scan: Cell<bool>,
     /// What was seen when the chip last looked around.
     seen: RefCell<Vec<Network>>,
+    seen_at: Cell<Option<Instant>>,
     scanned: Signal<CriticalSectionRawMutex, ()>,
     joined: Signal<CriticalSectionRawMutex, Result<(), WifiFailure>>,
     lost: Signal<CriticalSectionRawMutex, ()>,
@@ -140,10 +143,15 @@ impl Wifi for Radio {
 
     fn leave(&self) {
         self.shared.station.replace(None);
+        // From now on, not from when the radio has left: an address that comes next is another one.
+        self.stack.set_config_v4(ConfigV4::None);
         self.shared.changed.signal(());
     }
 
     fn access_point(&self, open: Option<AccessPoint>) {
+        if open.is_some() {
+            self.stack.set_config_v4(ConfigV4::None);
+        }
         self.shared.access_point.replace(open);
         self.shared.changed.signal(());
     }
@@ -246,13 +254,16 @@ impl Runner {
         let config = ScanConfig::default().with_scan_type(listen).with_max(NETWORKS_MAX);
         if let Ok(Ok(found)) = with_timeout(SCAN_LIMIT, self.controller.scan_async(&config)).await {
             self.shared.seen.replace(networks(&found));
+            self.shared.seen_at.set(Some(Instant::now()));
         }
     }
 
     /// Opens the access point, and waits until something else is wished for.
     async fn open(&mut self, wanted: AccessPoint) {
         if !matches!(self.is, Is::AccessPoint(_)) {
-            self.look_around().await;
+            if self.shared.seen_at.get().is_none_or(|at| at.elapsed() > FRESH) {
+                self.look_around().await;
+            }
             if access_point(&wanted).and_then(|config| self.controller.set_config(&Config::AccessPoint(config))).is_err() {
                 select(self.shared.changed.wait(), Timer::after(AGAIN_AFTER)).await;
                 return;

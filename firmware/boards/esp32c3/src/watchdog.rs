@@ -16,10 +16,11 @@ use portable_atomic::AtomicU8;
 
 /// How often the interrupt looks.
 const LOOK_EVERY: esp_hal::time::Duration = esp_hal::time::Duration::from_millis(500);
-/// How often it may look in vain before the device has hung: ten seconds, since a handshake on a chip that is simulated slowly takes some.
-const LOOKS_MAX: u8 = 20;
+/// How often it may look in vain before the device has hung: twenty seconds, since one step of a handshake takes some on a chip that is
+/// simulated slowly.
+const LOOKS_MAX: u8 = 40;
 /// How long the chip's own watchdog waits for the interrupt.
-const CHIP_LIMIT: esp_hal::time::Duration = esp_hal::time::Duration::from_secs(20);
+const CHIP_LIMIT: esp_hal::time::Duration = esp_hal::time::Duration::from_secs(30);
 /// How often the interrupt hears that tasks are being run.
 const FEED_EVERY: Duration = Duration::from_millis(500);
 

@@ -8,6 +8,8 @@ use portable_atomic::AtomicUsize;
 /// The heap's size in bytes: what an ESP32-C3 has left beside its radio's code, its stacks and its statics.
 pub const SIZE: usize = 192 * 1024;
 
+const BUDGET: usize = app::heap_budget(include_str!("../../../budgets.toml"), "virt");
+
 #[global_allocator]
 static HEAP: Counted = Counted { heap: TlsfHeap::empty(), used: AtomicUsize::new(0), peak: AtomicUsize::new(0) };
 
@@ -57,6 +59,7 @@ pub fn state() -> app::Heap {
         used: HEAP.used.load(Ordering::Relaxed),
         high_water: HEAP.peak.load(Ordering::Relaxed),
         largest_free: largest_free(),
+        budget: BUDGET,
     }
 }
 

@@ -226,3 +226,81 @@ impl Line {
 fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
+
+#[cfg(unix)]
+#[cfg(test)]
+mod tests {
+    use super::super::port::BAUD_DEFAULT;
+    use super::super::pty::Socket;
+    use super::*;
+    use crate::child::PrivateDir;
+    use crate::trace::redact::Redactor;
+
+    /// How long whatever a test waits for may take on a busy machine.
+    const PATIENCE: Duration = Duration::from_secs(30);
+
+    fn socket() -> (PrivateDir, Socket, String) {
+        let folder = PrivateDir::new("cable").unwrap();
+        let path = folder.path().join("port");
+        let mut socket = Socket::new(&path).unwrap();
+        socket.plug().unwrap();
+        (folder, socket, path.to_string_lossy().into_owned())
+    }
+
+    fn plug(path: &str) -> (Cable, DuplexStream, DuplexStream) {
+        Cable::plug(port::open(path, BAUD_DEFAULT).unwrap(), path, BAUD_DEFAULT).unwrap()
+    }
+
+    async fn exchange(socket: &Socket, says: &mut DuplexStream, hears: &mut DuplexStream) {
+        let mut bytes = [0; 5];
+        let both = async {
+            socket.write(b"\xffsaid").await.unwrap();
+            says.read_exact(&mut bytes).await.unwrap();
+            assert_eq!(&bytes, b"\xffsaid");
+            hears.write_all(b"\0told").await.unwrap();
+            assert_eq!(socket.read(&mut bytes).await.unwrap(), 5);
+            assert_eq!(&bytes, b"\0told");
+        };
+        tokio::time::timeout(PATIENCE, both).await.unwrap();
+    }
+
+    #[tokio::test(flavor = "multi_thread")]
+    async fn a_cable_that_is_pulled_or_dropped_leaves_the_port_to_others() {
+        let (_folder, socket, path) = socket();
+        let (cable, mut says, mut hears) = plug(&path);
+        exchange(&socket, &mut says, &mut hears).await;
+        cable.pull().await;
+        assert_eq!(tokio::time::timeout(PATIENCE, says.read(&mut [0])).await.unwrap().unwrap(), 0);
+
+        // At once; after a drop within some tenths of a second.
+        drop(plug(&path));
+        let began = Instant::now();
+        while port::open(&path, BAUD_DEFAULT).is_err() {
+            assert!(began.elapsed() < PATIENCE);
+            tokio::time::sleep(LOOK_EVERY).await;
+        }
+    }
+
+    #[tokio::test(flavor = "multi_thread")]
+    async fn a_port_that_comes_back_goes_on_in_the_same_console() {
+        let (_folder, mut socket, path) = socket();
+        let (cable, mut says, mut hears) = plug(&path);
+        let (tape, mut events) = Tape::new(Redactor::new());
+        cable.tell(&tape);
+        for _ in 0..2 {
+            exchange(&socket, &mut says, &mut hears).await;
+            socket.unplug();
+            let note = tokio::time::timeout(PATIENCE, events.recv()).await.unwrap().unwrap().what;
+            assert!(matches!(&note, What::Note(note) if note.starts_with("the port went away")), "{note}");
+            // Told while it is away, heard when it is back.
+            hears.write_all(b"kept").await.unwrap();
+            socket.plug().unwrap();
+            let note = tokio::time::timeout(PATIENCE, events.recv()).await.unwrap().unwrap().what;
+            assert!(matches!(&note, What::Note(note) if note.starts_with("the port came back")), "{note}");
+            let mut bytes = [0; 16];
+            let read = tokio::time::timeout(PATIENCE, socket.read(&mut bytes)).await.unwrap().unwrap();
+            assert_eq!(&bytes[..read], b"kept");
+        }
+        cable.pull().await;
+    }
+}

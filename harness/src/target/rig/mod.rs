@@ -6,6 +6,7 @@
 #[cfg(unix)]
 pub mod board;
 mod cable;
+mod crash;
 mod fresh;
 pub mod noise;
 mod port;
@@ -21,6 +22,7 @@ use crate::testbed::CutPoint;
 use crate::trace::tape::Tape;
 use async_trait::async_trait;
 use cable::Cable;
+use crash::Passing;
 use device_core::surroundings::Surroundings;
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
@@ -133,7 +135,8 @@ impl Target for Rig {
         let (port, wires) = tokio::task::spawn_blocking({
             let path = path.clone();
             move || {
-                let mut port = port::open(&path, baud)?;
+                // It was there when the run began, and may be away for a moment.
+                let mut port = port::open_within(&path, baud, cable::AWAY_MAX)?;
                 let wires = port::reset(&mut *port);
                 Ok::<_, TargetError>((port, wires))
             }
@@ -163,7 +166,10 @@ impl Target for Rig {
         self.fresh = true;
         let _ = begun.set(tape.clone());
         cable.tell(tape);
-        Ok(console)
+        Ok(match &self.equipment.firmware {
+            Some(image) => Console { says: Box::new(Passing::new(console.says, tape, image.clone())), ..console },
+            None => console,
+        })
     }
 
     async fn power_off(&mut self) -> Result<(), TargetError> {

@@ -3,7 +3,7 @@
 use super::super::TargetError;
 use serialport::{ErrorKind, SerialPort, SerialPortType};
 use std::io;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 /// Bits per second, unless others are named: what ESP32 consoles speak.
 pub const BAUD_DEFAULT: u32 = 115_200;
@@ -20,6 +20,20 @@ const NAMED_MAX: usize = 12;
 /// It is not there, somebody else has it, or this user may not; the help says what to do.
 pub fn open(path: &str, baud: u32) -> Result<Box<dyn SerialPort>, TargetError> {
     serialport::new(path, baud).timeout(LOOK_EVERY).open().map_err(|error| explain(path, &error))
+}
+
+/// Opens a port that is there, or will be within this time.
+///
+/// # Errors
+/// As [`open`], when the time is up.
+pub fn open_within(path: &str, baud: u32, limit: Duration) -> Result<Box<dyn SerialPort>, TargetError> {
+    let began = Instant::now();
+    loop {
+        match open(path, baud) {
+            Err(_) if began.elapsed() < limit => std::thread::sleep(LOOK_EVERY),
+            opened => return opened,
+        }
+    }
 }
 
 /// Resets the board by the wires that development boards have (RTS to EN, DTR to the strapping pin); false where the port has none.

@@ -6,6 +6,7 @@ use super::project::{self, Project};
 use device_core::secret::Secret;
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
+use std::time::Duration;
 
 /// The program, unless another is named.
 const PROGRAM: &str = "wokwi-cli";
@@ -13,6 +14,9 @@ const PROGRAM: &str = "wokwi-cli";
 pub const TOKEN: &str = "WOKWI_CLI_TOKEN";
 /// The firmware, below the workspace that the working directory is in, where no project names one.
 const IMAGE: &str = "firmware/target/esp32c3/flasher_args.json";
+
+/// How long a simulation may take until the device says its first byte: the upload, a queue, and the board's own start.
+const START_LIMIT: Duration = Duration::from_secs(60);
 
 /// All of it, found.
 #[derive(Clone, Debug)]
@@ -27,6 +31,8 @@ pub struct Found {
     pub image: Image,
     /// Whether the firmware is somebody else's, and takes nothing of ours.
     pub foreign: bool,
+    /// How long a simulation may take until its device says the first byte.
+    pub start_limit: Duration,
 }
 
 /// Finds all of it.
@@ -36,7 +42,8 @@ pub struct Found {
 pub fn found(equipment: &Equipment) -> Result<Found, TargetError> {
     let (program, token) = (program(equipment)?, token()?);
     let (project, image) = files(equipment)?;
-    Ok(Found { program, token, project, image, foreign: equipment.vocabulary.is_some() })
+    let start_limit = equipment.start_limit.unwrap_or(START_LIMIT);
+    Ok(Found { program, token, project, image, foreign: equipment.vocabulary.is_some(), start_limit })
 }
 
 fn files(equipment: &Equipment) -> Result<(Project, Image), TargetError> {

@@ -8,8 +8,11 @@ mod complaint;
 mod equipment;
 mod image;
 mod mask;
+pub mod native;
 mod process;
 mod project;
+#[cfg(test)]
+mod tests;
 
 use super::{Console, Equipment, Facts, Target, TargetError};
 use crate::scenario::header::Capability;
@@ -18,9 +21,15 @@ use crate::testbed::CutPoint;
 use crate::trace::tape::Tape;
 use async_trait::async_trait;
 use std::collections::BTreeMap;
+use std::time::Duration;
 
 /// Simulations at the same time: an account has so many minutes, and not many simulations at once.
 const AT_ONCE: usize = 2;
+
+/// How often wokwi-cli is started, when the simulator or the way to it fails before the device has said anything.
+const TRIES: u32 = 3;
+/// How long is waited before it is started again.
+const PAUSES: [Duration; 2] = [Duration::from_secs(1), Duration::from_secs(4)];
 
 /// What is true of a board in Wokwi.
 pub const FACTS: Facts = Facts {

@@ -4,7 +4,10 @@ use super::super::qemu::tail;
 use super::super::{Console, TargetError};
 use super::complaint::{self, Complaint, Fault};
 use super::equipment::{Found, TOKEN};
+use super::image::Image;
 use super::mask::Mask;
+use super::project::Project;
+use super::{PAUSES, TRIES};
 use crate::child::{Guarded, PrivateDir};
 use crate::event::{Ended, Source, What};
 use crate::site::Site;
@@ -19,12 +22,6 @@ use tokio::process::{ChildStderr, ChildStdin, ChildStdout};
 use tokio::sync::oneshot;
 use tokio::task::JoinHandle;
 
-/// How often a simulation is begun, when the simulator or the way to it fails before the device has said anything.
-const TRIES: u32 = 3;
-/// How long is waited before it is tried again.
-const PAUSES: [Duration; 2] = [Duration::from_secs(1), Duration::from_secs(4)];
-/// How long a simulation may take until the device says its first byte: the upload, a queue, and the board's own start.
-const START_LIMIT: Duration = Duration::from_secs(60);
 /// Simulated time of one power-on at most; a trial has its own limit, which comes first.
 const SIMULATED_MAX: Duration = Duration::from_secs(3600);
 /// Wall clock of one power-on at most, whatever the simulator says.
@@ -68,7 +65,7 @@ pub async fn start(found: &Found, site: &Site, tape: &Tape) -> Result<(Simulatio
         surroundings.link = Link::Console;
         surroundings.text()
     });
-    let home = home(found, surroundings.as_deref())?;
+    let home = home(&found.image, &found.project, surroundings.as_deref())?;
     let mut tries = 1;
     loop {
         let complaint = match begin(found, &home).await? {
@@ -85,10 +82,13 @@ pub async fn start(found: &Found, site: &Site, tape: &Tape) -> Result<(Simulatio
     }
 }
 
-/// The project's folder, which only its owner can read.
-fn home(found: &Found, surroundings: Option<&str>) -> Result<PrivateDir, TargetError> {
-    let (firmware, mut files) = found.image.files(surroundings)?;
-    files.extend(found.project.files(&firmware)?);
+/// A folder that is a project like this with this firmware, which only its owner can read.
+///
+/// # Errors
+/// A file of either is not there any more, or there is no room.
+pub fn home(image: &Image, project: &Project, surroundings: Option<&str>) -> Result<PrivateDir, TargetError> {
+    let (firmware, mut files) = image.files(surroundings)?;
+    files.extend(project.files(&firmware)?);
     let no_room = |e: std::io::Error| TargetError {
         what: format!("write a project for wokwi-cli: {e}"),
         help: "make room, or name another folder in TMPDIR".into(),
@@ -133,7 +133,7 @@ async fn begin(found: &Found, home: &PrivateDir) -> Result<Begun, TargetError> {
         help: "see that it can be executed".into(),
     })?;
     let complaint = tokio::spawn(kept(child.stderr()));
-    match tokio::time::timeout(START_LIMIT, first(&mut says)).await {
+    match tokio::time::timeout(found.start_limit, first(&mut says)).await {
         Ok(Ok(first)) if !first.is_empty() => Ok(Begun::Yes(Box::new(Process { child, first, says, hears, complaint }))),
         // Its output has ended: so will it.
         Ok(_) => {
@@ -144,7 +144,7 @@ async fn begin(found: &Found, home: &PrivateDir) -> Result<Begun, TargetError> {
         }
         Err(_) => {
             let _ = child.kill().await;
-            let said = format!("the board said nothing within {} s, nor did the simulator", START_LIMIT.as_secs());
+            let said = format!("the board said nothing within {} s, nor did the simulator", found.start_limit.as_secs());
             let help = "see that the simulator answers, and that the diagram's board is the firmware's; then run it again";
             Ok(Begun::No(Complaint { fault: Fault::Simulator, said, help }))
         }
