@@ -1,10 +1,10 @@
 #!/usr/bin/env bash
-# Builds the firmware for a board, leaves the image at firmware/target/BOARD.elf, and fails when it is over firmware/budgets.toml.
+# Builds the firmware for each board named, leaves the image at firmware/target/BOARD.elf, and fails when it is over firmware/budgets.toml.
 # For the esp32c3 also what is flashed: firmware/target/esp32c3.bin in one file, from offset 0, and firmware/target/esp32c3 in parts. Installs
 # what that takes, once: the target (rustup's where rustup can add it, else Debian's compiler, for which core and alloc are built: 20 s),
 # QEMU, and the C side of Mbed TLS.
 #
-#   ci/firmware.sh [--check] [--prebuilt] [BOARD]    virt when none is named; or esp32c3
+#   ci/firmware.sh [--check] [--prebuilt] [BOARD...]    virt, esp32c3; virt when none is named
 #
 # --check     format, lints, and the tests of what runs on this machine too
 # --prebuilt  with the Mbed TLS that comes with its crate, at firmware/target/BOARD-prebuilt.elf: it takes expired certificates (ci/cert-dates.sh)
@@ -17,19 +17,21 @@ target=riscv32imc-unknown-none-elf
 llvm=/usr/lib/llvm-19
 check=""
 prebuilt=""
-board=virt
+boards=()
 for argument in "$@"; do
     case "$argument" in
     --check) check=yes ;;
     --prebuilt) prebuilt=yes ;;
-    -*) echo "firmware: usage: ci/firmware.sh [--check] [--prebuilt] [BOARD]" >&2; exit 2 ;;
-    *) board="$argument" ;;
+    -*) echo "firmware: usage: ci/firmware.sh [--check] [--prebuilt] [BOARD...]" >&2; exit 2 ;;
+    *) boards+=("$argument") ;;
     esac
 done
-if [ ! -d "firmware/boards/$board" ]; then
+[ "${#boards[@]}" -gt 0 ] || boards=(virt)
+for board in "${boards[@]}"; do
+    [ ! -d "firmware/boards/$board" ] || continue
     echo "firmware: no board $board; there are: $(ls firmware/boards | paste -sd ' ')" >&2
     exit 2
-fi
+done
 
 out="$PWD/firmware/target"
 [ -z "${CARGO_TARGET_DIR:-}" ] || out="$(mkdir -p "$CARGO_TARGET_DIR" && cd "$CARGO_TARGET_DIR" && pwd)/firmware"
@@ -99,19 +101,22 @@ echo "firmware: $(rustc --version), $target"
 cd firmware
 export CARGO_TARGET_DIR="$out"
 host="$(rustc -vV | sed -n 's/^host: //p')"
-manifest="boards/$board/Cargo.toml"
+mkdir -p target
 if [ -n "$check" ]; then
     "$bin/cargo-fmt" --all --check
-    "$bin/cargo-clippy" clippy --locked --release --manifest-path "$manifest" -- -D warnings
     "$bin/cargo-clippy" clippy --locked --target "$host" -p app -p image --all-targets -- -D warnings
     cargo test --locked --target "$host" -p app -p image
 fi
-cargo build --locked --release --manifest-path "$manifest" ${prebuilt:+--no-default-features --features prebuilt}
-image="target/$board${prebuilt:+-prebuilt}.elf"
-mkdir -p target
-cp "$out/$target/release/$board" "$image.new"
-mv -f "$image.new" "$image"
-if [ -z "$prebuilt" ]; then
+for board in "${boards[@]}"; do
+    # One at a time: the boards' critical sections are not the same.
+    manifest="boards/$board/Cargo.toml"
+    [ -z "$check" ] || "$bin/cargo-clippy" clippy --locked --release --manifest-path "$manifest" -- -D warnings
+    cargo build --locked --release --manifest-path "$manifest" ${prebuilt:+--no-default-features --features prebuilt}
+    image="target/$board${prebuilt:+-prebuilt}.elf"
+    cp "$out/$target/release/$board" "$image.new"
+    mv -f "$image.new" "$image"
+    echo "firmware: firmware/$image (${SECONDS} s)"
+    [ -z "$prebuilt" ] || continue
     cargo build --locked --quiet --target "$host" -p image
     image() { "$out/$host/debug/image" "$@"; }
     case "$board" in
@@ -124,12 +129,6 @@ firmware: flash it with either of (python3 -m pip install esptool)
 firmware: the first erases what the device keeps, the second leaves it
 FLASH
         ;;
-    *)
-        image weigh "$board" "$image" budgets.toml
-        # For fake-wokwi-server, whose board has the image at the beginning of its flash.
-        mkdir -p "target/$board"
-        echo "{\"flash_settings\":{\"flash_size\":\"4MB\"},\"flash_files\":{\"0x0\":\"../$board.elf\"}}" >"target/$board/flasher_args.json"
-        ;;
+    *) image weigh "$board" "$image" budgets.toml ;;
     esac
-fi
-echo "firmware: firmware/$image (${SECONDS} s)"
+done

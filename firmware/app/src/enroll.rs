@@ -77,11 +77,10 @@ pub(crate) async fn post(
     date: Option<UnixTime>,
 ) -> Result<Reply, NetFailure> {
     let mut buffers = Buffers::new();
-    match with_timeout(ticks(POST_LIMIT), exchange(stack, library, &post, date, &mut buffers)).await {
+    let limit = library.limit(POST_LIMIT);
+    match with_timeout(ticks(limit), exchange(stack, library, &post, date, &mut buffers)).await {
         Ok(result) => result,
-        Err(_) => {
-            Err(failure(NetFailureKind::TimedOut, format!("no whole answer from the CA within {} ms", POST_LIMIT.as_millis())))
-        }
+        Err(_) => Err(failure(NetFailureKind::TimedOut, format!("no whole answer from the CA within {} ms", limit.as_millis()))),
     }
 }
 
@@ -96,7 +95,7 @@ async fn exchange(
     let rest = post.url.strip_prefix("https://").ok_or_else(wrong_url)?;
     let (authority, path) = rest.find('/').map_or((rest, "/"), |at| rest.split_at(at));
     let (host, port) = host_and_port(authority, 443).ok_or_else(wrong_url)?;
-    let by = Instant::now() + ticks(CONNECT_LIMIT);
+    let by = Instant::now() + ticks(library.limit(CONNECT_LIMIT));
     let client = Terms { trust: &post.trust, identity: post.identity.as_ref(), versions: post.tls_versions, date }.client()?;
     let mut stream = Stream::connect(stack, buffers, host, port, by).await?;
     let answer = match handshake(library, &mut stream, host, client, by).await {

@@ -130,7 +130,7 @@ impl Link {
 
 /// A connection's whole life: opens the stream that the device asks for, TLS included, within `CONNECT_LIMIT`, and carries it.
 pub(crate) async fn carry(stack: Stack<'static>, library: Library, wish: Box<Connect>, date: Option<UnixTime>, link: Link) {
-    let by = Instant::now() + ticks(CONNECT_LIMIT);
+    let by = Instant::now() + ticks(library.limit(CONNECT_LIMIT));
     let Connect { host, port, security, trust, identity, tls_versions: versions } = *wish;
     let client = match security {
         Security::Plain => None,

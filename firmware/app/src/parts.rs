@@ -24,6 +24,9 @@ pub struct Parts<F, R, I, O, W> {
     /// What a simulated board was told before its device begins; `None`: a board whose clock and air are real. A simulated board restarts
     /// inside [`run`], so that its surroundings outlive that, as they would in the world.
     pub simulated: Option<Surroundings>,
+    /// How many times as long the board's arithmetic takes as a chip's: 1, but for a processor that is simulated slowly. The limits on a connection
+    /// with TLS and on an exchange with the CA are so much longer.
+    pub slowness: u32,
     /// Keeps what is around the board for its next start.
     pub keep_surroundings: KeepSurroundings,
     /// Restarts the board.

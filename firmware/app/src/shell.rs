@@ -62,6 +62,7 @@ where
         wifi,
         ap_suffix,
         simulated,
+        slowness,
         keep_surroundings,
         reboot,
         power_cut,
@@ -70,7 +71,7 @@ where
     let mut rng = BoardRng::new(rng);
     let taking = Taking::new(simulated.as_ref(), rng.next_u32());
     let mut console = Console::new(console_in, console_out, taking);
-    let Some(library) = Library::start(rng) else {
+    let Some(library) = Library::start(rng, slowness) else {
         console.say_own(Clock::new().now(), 'E', "Mbed TLS runs already: a board has one device");
         loop {
             pending::<()>().await;

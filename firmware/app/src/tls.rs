@@ -35,17 +35,26 @@ pub const ALERT_LIMIT: Duration = Duration::from_millis(200);
 
 /// The board's one Mbed TLS.
 #[derive(Clone, Copy)]
-pub(crate) struct Library(TlsReference<'static>);
+pub(crate) struct Library {
+    tls: TlsReference<'static>,
+    /// How many times as long its arithmetic takes as on a chip.
+    slowness: u32,
+}
 
 impl Library {
     /// Starts Mbed TLS with the board's randomness and the device's clock; `None`: it runs already.
-    pub fn start(rng: BoardRng) -> Option<Library> {
+    pub fn start(rng: BoardRng, slowness: u32) -> Option<Library> {
         #[cfg(feature = "cert-dates")]
         wall_clock::install();
         alert::listen();
         let mut tls = Tls::new(Box::leak(Box::new(rng))).ok()?;
         tls.set_debug(1);
-        Some(Library(Box::leak(Box::new(tls)).reference()))
+        Some(Library { tls: Box::leak(Box::new(tls)).reference(), slowness: slowness.max(1) })
+    }
+
+    /// How long something may take (wall clock) that is mostly this library's arithmetic, and may take `limit` on a chip.
+    pub fn limit(self, limit: Duration) -> Duration {
+        limit.saturating_mul(self.slowness)
     }
 }
 
@@ -130,7 +139,7 @@ pub(crate) async fn handshake<'s, 'b>(
     let host = host.trim_start_matches('[').trim_end_matches(']');
     let name = c_string(host).ok_or_else(|| failure(NetFailureKind::WrongName, "the host's name is none"))?;
     let broken = |e: SessionError| session_failure(&e, 0, "TLS handshake");
-    let mut session = Session::new(library.0, stream, &client.config).map_err(broken)?;
+    let mut session = Session::new(library.tls, stream, &client.config).map_err(broken)?;
     session.set_server_name(&name).map_err(broken)?;
     match with_deadline(by, session.connect()).await {
         Ok(Ok(())) => Ok(session),

@@ -66,7 +66,7 @@ fn die(cause: Cause, why: fmt::Arguments<'_>, at: Option<usize>) -> ! {
     riscv::interrupt::disable();
     if !DYING.load(Ordering::Relaxed) {
         DYING.store(true, Ordering::Relaxed);
-        let _ = writeln!(LastWords, "\n{why}");
+        let _ = writeln!(LastWords, "{}\n{why}", app::serial::broken_off());
         if let Some(at) = at {
             let (cause, value) = (mcause::read().bits(), mtval::read());
             let _ = writeln!(LastWords, "MEPC    : {at:#010x}  MCAUSE  : {cause:#010x}  MTVAL   : {value:#010x}");

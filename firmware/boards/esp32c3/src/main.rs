@@ -20,16 +20,15 @@ use crate::wifi::Around;
 use alloc::boxed::Box;
 use alloc::format;
 use alloc::string::String;
-use app::Air;
+use app::{Air, serial};
 use core::fmt::Write as _;
 use device_core::surroundings::Surroundings;
-use embassy_executor::Spawner;
+use embassy_executor::{SpawnError, SpawnToken, Spawner};
 use embassy_time::{Duration, Instant, Timer};
 use esp_hal::clock::CpuClock;
 use esp_hal::rng::{Trng, TrngSource};
 use esp_hal::timer::systimer::SystemTimer;
 use rand_core::Rng as _;
-use static_cell::StaticCell;
 use uart::LastWords;
 
 esp_bootloader_esp_idf::esp_app_desc!();
@@ -43,11 +42,16 @@ async fn main(spawner: Spawner) {
     heap::start();
     let timer = SystemTimer::new(chip.SYSTIMER);
     esp_rtos::start(timer.alarm0, chip.FROM_CPU_INTR0);
-    let Ok((console_in, console_out)) = uart::start(chip.UART0, chip.GPIO20, chip.GPIO21) else {
+    let Ok((receiver, sender)) = uart::start(chip.UART0, chip.GPIO20, chip.GPIO21) else {
         unreachable!("the baud rate is one that the port has");
     };
     say('I', &format!("started after {}", power::why_started()));
-    watchdog::start(timer.alarm1, chip.RTC_TIMER);
+    spawner.spawn(once(watchdog::feed(watchdog::start(timer.alarm1, chip.RTC_TIMER))));
+
+    let slowness = slowness();
+    if slowness > 1 {
+        say('W', &format!("the processor is {slowness} times slower than a chip's: what takes arithmetic is given more time"));
+    }
 
     let flash = match flash::start(chip.FLASH) {
         Ok(flash) => flash,
@@ -67,12 +71,20 @@ async fn main(spawner: Spawner) {
     };
     let Ok(mut rng) = Trng::try_new() else { unreachable!("its source was started") };
 
-    static RESOURCES: StaticCell<embassy_net::StackResources<SOCKETS>> = StaticCell::new();
-    let resources = RESOURCES.init(embassy_net::StackResources::new());
-    let (stack, runner) = embassy_net::new(port::Port::new(), embassy_net::Config::default(), resources, rng.next_u64());
-    let (Ok(network), Ok(feed)) = (run_network(runner), watchdog::feed()) else { unreachable!("each task is made once") };
-    spawner.spawn(network);
-    spawner.spawn(feed);
+    let encoding = simulated.as_ref().and_then(|around| serial::encoding(around.link));
+    let (stack, console_in, console_out) = if let Some(encoding) = encoding {
+        let shared = serial::share::<SOCKETS, _, _>(receiver, sender, encoding, rng.next_u64());
+        spawner.spawn(once(run_port(shared.port)));
+        (shared.stack, shared.console_in, shared.console_out)
+    } else {
+        if simulated.is_some() {
+            say('W', "no network: the surroundings do not say `link console`, and the radio is off where the air is simulated");
+        }
+        let resources = Box::leak(Box::new(embassy_net::StackResources::<SOCKETS>::new()));
+        let (stack, runner) = embassy_net::new(port::Port::new(), embassy_net::Config::default(), resources, rng.next_u64());
+        spawner.spawn(once(run_radio(runner)));
+        (stack, serial::ConsoleIn::Alone(receiver), serial::ConsoleOut::Alone(sender))
+    };
 
     let wifi = match controller {
         Some(controller) => Around::Radio(Radio::start(spawner, controller, stack)),
@@ -87,6 +99,7 @@ async fn main(spawner: Spawner) {
         ap_suffix: if simulated.is_none() { suffix() } else { String::new() },
         wifi,
         simulated,
+        slowness,
         keep_surroundings: Box::new(|text| flash::keep_surroundings(text.unwrap_or_default()).map_err(String::from)),
         reboot: power::reboot,
         power_cut: power::cut,
@@ -95,8 +108,20 @@ async fn main(spawner: Spawner) {
     .await
 }
 
+/// A task that is made once, which its pool has room for.
+fn once<S>(made: Result<SpawnToken<S>, SpawnError>) -> SpawnToken<S> {
+    let Ok(task) = made else { unreachable!("each task is made once") };
+    task
+}
+
+/// The network through the console.
 #[embassy_executor::task]
-async fn run_network(mut runner: embassy_net::Runner<'static, port::Port>) -> ! {
+async fn run_port(port: serial::Port<uart::Receiver, uart::Sender>) -> ! {
+    port.run().await
+}
+
+#[embassy_executor::task]
+async fn run_radio(mut runner: embassy_net::Runner<'static, port::Port>) -> ! {
     runner.run().await
 }
 
@@ -106,6 +131,20 @@ async fn refuse(why: &str) -> ! {
         say('E', why);
         Timer::after(Duration::from_secs(5)).await;
     }
+}
+
+/// How many times slower than a chip's the processor is: a simulator may run it so, while the time goes on as in the world.
+fn slowness() -> u32 {
+    /// What a chip of 160 MHz does in half of `CHIP_TAKES`.
+    const ROUNDS: u32 = 100_000;
+    const CHIP_TAKES: Duration = Duration::from_millis(8);
+    const SLOWNESS_MAX: u64 = 20;
+    let start = Instant::now();
+    for round in 0..ROUNDS {
+        core::hint::black_box(round);
+    }
+    let slowness = (start.elapsed().as_micros() / CHIP_TAKES.as_micros()).clamp(1, SLOWNESS_MAX);
+    slowness as u32
 }
 
 /// What tells the board's access point from another's: the end of its address.

@@ -1,5 +1,5 @@
 //! The watchdog: an interrupt that looks whether the executor runs its tasks, and says where it hangs if not; behind it the chip's own, for a
-//! device that does not even take interrupts.
+//! device that does not even take interrupts. A task feeds both.
 
 use core::cell::RefCell;
 use core::sync::atomic::Ordering;
@@ -19,22 +19,16 @@ const LOOK_EVERY: esp_hal::time::Duration = esp_hal::time::Duration::from_millis
 /// How often it may look in vain before the device has hung: twenty seconds, since one step of a handshake takes some on a chip that is
 /// simulated slowly.
 const LOOKS_MAX: u8 = 40;
-/// How long the chip's own watchdog waits for the interrupt.
+/// How long the chip's own watchdog waits, which says nothing.
 const CHIP_LIMIT: esp_hal::time::Duration = esp_hal::time::Duration::from_secs(30);
-/// How often the interrupt hears that tasks are being run.
+/// How often both hear that tasks are being run.
 const FEED_EVERY: Duration = Duration::from_millis(500);
 
 static LOOKS: AtomicU8 = AtomicU8::new(0);
-static CLOCKS: Mutex<RefCell<Option<Clocks>>> = Mutex::new(RefCell::new(None));
+static TIMER: Mutex<RefCell<Option<PeriodicTimer<'static, Blocking>>>> = Mutex::new(RefCell::new(None));
 
-/// What interrupts, and what resets the chip when that no longer does.
-struct Clocks {
-    timer: PeriodicTimer<'static, Blocking>,
-    rtc: Rtc<'static>,
-}
-
-/// Starts both watchdogs; `feed` must run from then on.
-pub fn start(alarm: Alarm<'static>, rtc: RTC_TIMER<'static>) {
+/// Starts both watchdogs; `feed` must run from then on, with what comes back.
+pub fn start(alarm: Alarm<'static>, rtc: RTC_TIMER<'static>) -> Rtc<'static> {
     let mut rtc = Rtc::new(rtc);
     rtc.rwdt.set_timeout(RwdtStage::Stage0, CHIP_LIMIT);
     rtc.rwdt.enable();
@@ -43,15 +37,15 @@ pub fn start(alarm: Alarm<'static>, rtc: RTC_TIMER<'static>) {
     timer.listen();
     // The timer refuses nothing that is so short.
     let _ = timer.start(LOOK_EVERY);
-    critical_section::with(|cs| CLOCKS.borrow_ref_mut(cs).replace(Clocks { timer, rtc }));
+    critical_section::with(|cs| TIMER.borrow_ref_mut(cs).replace(timer));
+    rtc
 }
 
 #[handler(priority = Priority::Priority2)]
 fn on_interrupt() {
     critical_section::with(|cs| {
-        if let Some(Clocks { timer, rtc }) = &mut *CLOCKS.borrow_ref_mut(cs) {
+        if let Some(timer) = &mut *TIMER.borrow_ref_mut(cs) {
             timer.clear_interrupt();
-            rtc.rwdt.feed();
         }
     });
     if LOOKS.fetch_add(1, Ordering::Relaxed) >= LOOKS_MAX {
@@ -59,11 +53,12 @@ fn on_interrupt() {
     }
 }
 
-/// Tells the interrupt, as long as tasks are run.
+/// Tells both, as long as tasks are run.
 #[embassy_executor::task]
-pub async fn feed() -> ! {
+pub async fn feed(mut chip: Rtc<'static>) -> ! {
     loop {
         LOOKS.store(0, Ordering::Relaxed);
+        chip.rwdt.feed();
         Timer::after(FEED_EVERY).await;
     }
 }

@@ -75,6 +75,7 @@ async fn main(spawner: Spawner) {
         wifi: app::Air::default(),
         ap_suffix: alloc::string::String::new(),
         simulated: Some(around),
+        slowness: 1,
         keep_surroundings: alloc::boxed::Box::new(surroundings::keep),
         reboot: power::reboot,
         power_cut: power::cut,

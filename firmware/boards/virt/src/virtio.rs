@@ -7,8 +7,8 @@ use core::ptr::NonNull;
 use core::sync::atomic::Ordering;
 use embassy_sync::waitqueue::AtomicWaker;
 use portable_atomic::AtomicUsize;
-use virtio_drivers::transport::mmio::MmioTransport;
 use virtio_drivers::transport::DeviceType;
+use virtio_drivers::transport::mmio::MmioTransport;
 use virtio_drivers::{BufferDirection, Hal, PAGE_SIZE, PhysAddr};
 
 /// A queue takes two pages; network card, disk and randomness have four between them.
