@@ -129,6 +129,11 @@ firmware: flash it with either of (python3 -m pip install esptool)
 firmware: the first erases what the device keeps, the second leaves it
 FLASH
         ;;
-    *) image weigh "$board" "$image" budgets.toml ;;
+    *)
+        image weigh "$board" "$image" budgets.toml
+        # For fake-wokwi-server, whose board has the image at the beginning of its flash.
+        mkdir -p "target/$board"
+        echo "{\"flash_settings\":{\"flash_size\":\"4MB\"},\"flash_files\":{\"0x0\":\"../$board.elf\"}}" >"target/$board/flasher_args.json"
+        ;;
     esac
 done
