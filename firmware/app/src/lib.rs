@@ -11,6 +11,7 @@
 //! | `serial` | one port for console and network |
 //! | `air` | Wi-Fi as the shell needs it, and simulated surroundings for boards without a radio |
 //! | `dhcp` | addresses for those who come to the access point |
+//! | `radio` | a real radio, which has one role at a time |
 //! | `errands` | what is under way for the device |
 //! | `http` | the provisioning API's server |
 //! | `enroll`, `reply` | key and CSR, the HTTPS exchange with the CA, HTTP answers |
@@ -37,6 +38,7 @@ mod mqtt;
 mod net;
 mod parts;
 mod queue;
+mod radio;
 mod reply;
 mod rng;
 pub mod serial;
@@ -49,6 +51,7 @@ mod tls;
 pub use air::{AccessPoint, Air, Wifi};
 pub use dhcp::{ADDRESS as ACCESS_POINT_ADDRESS, PREFIX as ACCESS_POINT_PREFIX, serve as serve_dhcp};
 pub use parts::{Heap, KeepSurroundings, Parts, heap_budget};
+pub use radio::{Modem, Operator, Radio, Refusal, Role};
 pub use shell::run;
 
 #[cfg(test)]

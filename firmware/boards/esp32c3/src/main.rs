@@ -15,7 +15,6 @@ mod uart;
 mod watchdog;
 mod wifi;
 
-use crate::radio::Radio;
 use crate::wifi::Around;
 use alloc::boxed::Box;
 use alloc::format;
@@ -87,7 +86,7 @@ async fn main(spawner: Spawner) {
     };
 
     let wifi = match controller {
-        Some(controller) => Around::Radio(Radio::start(spawner, controller, stack)),
+        Some(controller) => Around::Radio(radio::start(spawner, controller, stack)),
         None => Around::Air(Air::default()),
     };
     app::run(app::Parts {

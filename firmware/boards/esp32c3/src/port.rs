@@ -1,23 +1,12 @@
 //! The network's way out: one driver for the radio's two interfaces, of which one is in use at a time, so that one network stack serves both.
 
+use app::Role;
 use core::sync::atomic::Ordering;
 use core::task::Context;
 use embassy_net_driver::{Capabilities, Driver, HardwareAddress, LinkState};
 use embassy_sync::waitqueue::AtomicWaker;
 use esp_radio::wifi::Interface;
 use portable_atomic::AtomicU8;
-
-/// Which of the interfaces is in use.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-#[repr(u8)]
-pub enum Role {
-    /// Neither.
-    None,
-    /// The one towards a network that others have opened.
-    Station,
-    /// The one towards those who have come to the device's own network.
-    AccessPoint,
-}
 
 static ROLE: AtomicU8 = AtomicU8::new(Role::None as u8);
 static CHANGED: AtomicWaker = AtomicWaker::new();

@@ -1,8 +1,7 @@
 //! The Wi-Fi around the board: the radio's, or simulated.
 
-use crate::radio::Radio;
 use alloc::vec::Vec;
-use app::{AccessPoint, Air, Wifi};
+use app::{AccessPoint, Air, Radio, Wifi};
 use device_core::input::{Network, WifiFailure};
 use device_core::output::AirChange;
 use device_core::secret::Secret;
