@@ -58,6 +58,8 @@ pub struct Facts {
     pub share: usize,
     /// How many devices of this kind there are, and so trials of them at one time; none: as many as the machine bears.
     pub there_are: fn(&Equipment) -> Option<usize>,
+    /// Whether each run costs something that there is only so much of.
+    pub metered: fn() -> bool,
     /// What it needs beside this program, if all of that is there; what is missing, with the command that gets it.
     pub ready: fn(&Equipment) -> Result<String, TargetError>,
     /// Makes one: a device fresh from the factory, switched off.
@@ -144,6 +146,9 @@ pub struct TargetError {
     /// The next thing to do.
     pub help: String,
 }
+
+/// The environment variable that says, by `1`, that runs may cost what they cost.
+pub const METERED: &str = "HARNESS_METERED";
 
 /// The targets there are. One line here and one file add a target.
 pub const TARGETS: &[&Facts] = &[&twin::FACTS, &qemu::FACTS, &rig::FACTS, &wokwi::FACTS];

@@ -33,6 +33,7 @@ pub const FACTS: Facts = Facts {
     takes_firmware: false,
     share: 1,
     there_are: |_| None,
+    metered: || false,
     ready: |_| Ok("built in".into()),
     make: |_| Box::new(Twin::default()),
 };

@@ -37,6 +37,7 @@ pub const FACTS: Facts = Facts {
     takes_firmware: true,
     share: 4,
     there_are: |_| None,
+    metered: || false,
     ready: equipment::ready,
     make: |equipment| {
         Box::new(Qemu {

@@ -36,6 +36,7 @@ pub const FACTS: Facts = Facts {
     takes_firmware: true,
     share: 1,
     there_are: |equipment| Some(ports(equipment).len()),
+    metered: || false,
     ready,
     make: |equipment| Box::new(Rig { equipment: equipment.clone(), held: None, cable: None, fresh: false }),
 };

@@ -1,6 +1,6 @@
 //! What the target needs: wokwi-cli, a token, a project and a firmware; where they are, and what to do when they are not there.
 
-use super::super::{Equipment, TargetError};
+use super::super::{Equipment, METERED, TargetError};
 use super::image::Image;
 use super::project::{self, Project};
 use device_core::secret::Secret;
@@ -85,6 +85,12 @@ pub fn ready(equipment: &Equipment) -> Result<String, TargetError> {
             Ok(format!("{}, a token, {}", program.display(), image.file().display()))
         }
     }
+}
+
+/// Whether the account's minutes are spent, and nobody has said that they may be: a server of one's own has no minutes.
+pub fn is_metered() -> bool {
+    let said = |name: &str| std::env::var(name).is_ok_and(|value| !value.is_empty() && value != "0");
+    !said("WOKWI_CLI_SERVER") && !said(METERED)
 }
 
 /// What the trace says of them: no path, since it is nobody else's, and nothing of the token.

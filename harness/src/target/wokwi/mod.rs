@@ -41,6 +41,7 @@ pub const FACTS: Facts = Facts {
     takes_firmware: true,
     share: 4,
     there_are: |_| Some(AT_ONCE),
+    metered: || equipment::is_metered(),
     ready: equipment::ready,
     make: |equipment| Box::new(Wokwi { equipment: equipment.clone(), running: None }),
 };
