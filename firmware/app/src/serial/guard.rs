@@ -232,6 +232,8 @@ mod tests {
     fn the_library_panics_at_what_is_kept_from_it() {
         let mut ppp = PPPoS::new(Config { username: b"", password: b"" });
         ppp.open().unwrap();
+        // It is closed before the first one, and reads none then.
+        give(&mut ppp, &body(LCP, &[1, 1, 0, 4]));
         give(&mut ppp, &body(LCP, &[1, 1, 0, 6, 2, 1]));
     }
 }
