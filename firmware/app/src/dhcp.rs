@@ -259,6 +259,9 @@ impl Kind {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::cable;
+    use embassy_futures::select::{Either, select};
+    use embassy_net::{Ipv4Cidr, StaticConfigV4};
 
     fn mac(n: u8) -> Mac {
         [2, 0, 0, 0, 0, n]
@@ -376,5 +379,19 @@ mod tests {
         let mut reply = good.clone();
         reply[243] = Kind::Offer as u8;
         assert!(leases.answer(&reply, 0).is_none());
+    }
+
+    #[test]
+    fn somebody_else_s_client_gets_its_address() {
+        let own = StaticConfigV4 { address: Ipv4Cidr::new(ADDRESS, PREFIX), gateway: None, dns_servers: Default::default() };
+        let (device, guest) = (embassy_net::Config::ipv4_static(own), embassy_net::Config::dhcpv4(Default::default()));
+        let got = cable::connect(device, guest, |device, guest, _| async move {
+            match select(serve(device), guest.wait_config_up()).await {
+                Either::Second(()) => guest.config_v4(),
+            }
+        });
+        let config = got.unwrap();
+        assert_eq!(config.address, Ipv4Cidr::new(Ipv4Addr::new(192, 168, 4, 2), PREFIX));
+        assert_eq!((config.gateway, &config.dns_servers[..]), (Some(ADDRESS), &[ADDRESS][..]));
     }
 }

@@ -438,6 +438,10 @@ fn reason(status: u16) -> &'static str {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::cable;
+    use core::net::Ipv4Addr;
+    use embassy_futures::select::{Either, select};
+    use embassy_net::{Ipv4Cidr, StaticConfigV4};
 
     fn head(text: &str) -> Result<Head, u16> {
         let mut headers = [httparse::EMPTY_HEADER; HEADERS_MAX];
@@ -505,5 +509,37 @@ mod tests {
         ] {
             assert_eq!(head(text).map(|head| head.persists), Ok(persists), "{text}");
         }
+    }
+
+    #[test]
+    fn an_answer_is_under_way_until_it_is_acknowledged() {
+        let address = |last| {
+            let address = Ipv4Cidr::new(Ipv4Addr::new(192, 168, 4, last), 24);
+            embassy_net::Config::ipv4_static(StaticConfigV4 { address, gateway: None, dns_servers: Default::default() })
+        };
+        cable::connect(address(1), address(2), |device, guest, arrives| async move {
+            let desk = Rc::new(Desk::new());
+            let (mut receive, mut send) = ([0; 512], [0; 512]);
+            let mut client = TcpSocket::new(guest, &mut receive, &mut send);
+            let test = async {
+                client.connect((Ipv4Addr::new(192, 168, 4, 1), PORT)).await.unwrap();
+                client.write_all(b"GET /status HTTP/1.1\r\nhost: device\r\n\r\n").await.unwrap();
+                let (id, request) = desk.ask().await;
+                assert_eq!(request.path, "/status");
+                desk.answered().await;
+                arrives.set(false);
+                desk.respond(id, Response { status: 200, body: "{}".into(), allow: None });
+                let early = select(desk.answered(), Timer::after_millis(200)).await;
+                assert!(matches!(early, Either::Second(())), "nobody has it yet");
+                arrives.set(true);
+                desk.answered().await;
+                let mut answer = [0; 256];
+                let n = client.read(&mut answer).await.unwrap();
+                assert!(answer[..n].starts_with(b"HTTP/1.1 200 OK\r\n"));
+            };
+            match select(serve(device, desk.clone(), 0), test).await {
+                Either::Second(()) => {}
+            }
+        });
     }
 }

@@ -55,4 +55,6 @@ pub use radio::{Modem, Operator, Radio, Refusal, Role};
 pub use shell::run;
 
 #[cfg(test)]
+mod cable;
+#[cfg(test)]
 mod counted;
