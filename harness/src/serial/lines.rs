@@ -1,7 +1,8 @@
 //! A console whose lines are numbered: what is lost on the line is asked for again, and commands are repeated until they have come.
 //!
-//! The rules are [`numbered`]'s, where the device has its end of them too; here they meet a clock and a stream. A device that never numbers a
-//! line is passed through, byte for byte, both ways. What stays lost is a gap on the tape: whatever is not seen behind it proves nothing.
+//! The rules are those of [`device_core::serial::numbered`], where the device has its end of them too; here they meet a clock and a stream. A
+//! device that never numbers a line is passed through, byte for byte, both ways. What stays lost is a gap on the tape: whatever is not seen
+//! behind it proves nothing.
 
 use crate::event::What;
 use crate::target::Console;

@@ -1,7 +1,7 @@
 //! A board at a serial port: its console is all there is of it. Nothing is flashed, and nobody has a hand on its plug.
 //!
-//! Fresh from the factory it comes by its own console ([`fresh`]): it forgets everything, keeps what is to be around it, and starts anew. Its
-//! network is PPP over that same line. A port that goes away is waited for ([`cable`]), since cables are pulled and USB ports begin anew.
+//! Fresh from the factory it comes by its own console (`fresh`): it forgets everything, keeps what is to be around it, and starts anew. Its
+//! network is PPP over that same line. A port that goes away is waited for (`cable`), since cables are pulled and USB ports begin anew.
 
 #[cfg(unix)]
 pub mod board;

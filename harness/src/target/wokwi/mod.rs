@@ -2,7 +2,7 @@
 //!
 //! Nothing there reaches a server of this machine, so the network goes through the console (PPP). Each simulation begins from the image
 //! that is uploaded: what the device stored is gone with its power. What is around the board is a section of its flash. The CLI is given
-//! a project folder of our own, and its token; nobody else is. How it ends says whose fault that is ([`complaint`]).
+//! a project folder of our own, and its token; nobody else is. How it ends says whose fault that is (`complaint`).
 
 mod complaint;
 mod equipment;
