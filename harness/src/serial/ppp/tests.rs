@@ -1,3 +1,5 @@
+//! The peer against hand-written packets, those that small devices and lwIP send among them.
+
 use super::*;
 
 const TERMS: Terms = Terms { host: Ipv4Addr::new(10, 0, 2, 2), device: Ipv4Addr::new(10, 0, 2, 15), accm: 0 };
