@@ -212,7 +212,8 @@ mod tests {
         let (tape, mut events) = Tape::new(Redactor::new());
         let (mut device, host) = duplex(64);
         let (says, hears) = tokio::io::split(host);
-        let console = OpenConsole::open(Console { says: Box::new(says), hears: Box::new(hears), door: None }, tape, None);
+        let console =
+            OpenConsole::open(Console { says: Box::new(says), hears: Box::new(hears), door: None, network: None }, tape, None);
         device.write_all("one\r\nlogin \u{f6}".as_bytes()).await.unwrap();
         assert_eq!(events.recv().await.unwrap().what, What::Line("one".into()));
         assert_eq!(events.recv().await.unwrap().what, What::Partial("login \u{f6}".into()));

@@ -1,5 +1,6 @@
 //! The testbed as the device sees it: where the servers are, whom to trust, and what the air is like.
 
+use crate::serial::gateway::Reachable;
 use device_core::output::AirChange;
 use device_core::secret::Secret;
 use device_core::surroundings::Surroundings;
@@ -17,6 +18,8 @@ pub struct Site {
     pub clock_skip: bool,
     /// Where the device's chance comes from.
     pub seed: u64,
+    /// The ports of this machine that its servers are at, where something decides what the device may reach.
+    pub reachable: Reachable,
 }
 
 impl Site {

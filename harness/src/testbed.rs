@@ -18,6 +18,7 @@ use crate::runner::Trial;
 use crate::scenario::header::BrokerSpec as BrokerHeader;
 use crate::scenario::value::Text;
 use crate::scenario::{Scenario, header};
+use crate::serial::gateway::Reachable;
 use crate::site::{Network, Site};
 use crate::target::{Console, TARGETS, Target, TargetError};
 use crate::time_server::{TimeLie, TimeServer};
@@ -584,7 +585,10 @@ impl Testbed {
         let security = self.scenario.device.security.into();
         let ports = [ca_link.address().port(), broker_links.port(security), time.address().port()];
         let settings = self.settings(security, ports);
-        let site = self.site(settings);
+        let tcp = [Some(ca_link.address()), Some(broker_links.main.address()), broker_links.plain.as_ref().map(Link::address)];
+        let reachable =
+            Reachable { tcp: tcp.into_iter().flatten().map(|at| at.port()).collect(), udp: vec![time.address().port()] };
+        let site = self.site(settings, reachable);
         let http = self.world.http().clone();
         Ok(Servers {
             site,
@@ -665,7 +669,7 @@ impl Testbed {
     }
 
     /// The testbed as the device sees it.
-    fn site(&self, settings: Vec<(String, Secret)>) -> Site {
+    fn site(&self, settings: Vec<(String, Secret)>, reachable: Reachable) -> Site {
         let networks = self.networks().map(|n| Network {
             ssid: n.ssid.clone(),
             password: Secret::new(n.password.clone()),
@@ -679,6 +683,7 @@ impl Testbed {
             settings,
             clock_skip: self.scenario.clock == header::ClockMode::Skip,
             seed: self.seed,
+            reachable,
         }
     }
 

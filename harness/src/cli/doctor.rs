@@ -5,13 +5,19 @@ use crate::broker::{BrokerError, BrokerSpec, Choice};
 use crate::ca::pki::Pki;
 use crate::ca::wall_clock;
 use crate::child::{self, PrivateDir};
-use crate::target;
+use crate::serial::Carrier;
+use crate::serial::self_test::{self, self_test};
+use crate::site::{Network, Site};
+use crate::target::{self, Equipment, Facts};
+use crate::trace::{redact::Redactor, tape::Tape};
 use crate::{exit, runner, say};
+use device_core::secret::Secret;
 use serde::Serialize;
 use std::io::{self, Read, Write};
 use std::net::{Ipv4Addr, TcpListener, TcpStream};
 use std::path::PathBuf;
 use std::time::Duration;
+use tokio::io::AsyncReadExt as _;
 
 /// Ports that must be free at once; a run of many trials takes some hundreds in turn.
 const PORTS: usize = 64;
@@ -29,6 +35,8 @@ const LOOPBACK_WITHIN: Duration = Duration::from_secs(2);
 #[derive(Debug, clap::Args)]
 #[command(after_help = "\
 Nothing is installed or changed: brokers are started for a moment and ended again, a file is written among the temporary ones.
+With --link (on the target wokwi without, too) each target that is named is switched on and its console's line tested: all 256 values there
+and back, 4 KiB at once, the round trip. A board at a serial port forgets what it has stored, as in every trial.
 Lines begin with `ok`, with `--` (not there, and not needed) or with `NO` (needed), and say the command that helps.
 
 Exit codes: 0 `harness run` will work with this broker and these targets, 3 it will not.")]
@@ -53,14 +61,17 @@ struct Check {
     found: String,
     /// What to do; none when it is well.
     help: Option<String>,
+    /// What a test of a line measured.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    line: Option<self_test::Report>,
 }
 
 impl Check {
     fn new(name: impl Into<String>, found: Result<String, (String, String)>) -> Check {
         let name = name.into();
         match found {
-            Ok(found) => Check { name, ok: true, needed: true, found, help: None },
-            Err((found, help)) => Check { name, ok: false, needed: true, found, help: Some(help) },
+            Ok(found) => Check { name, ok: true, needed: true, found, help: None, line: None },
+            Err((found, help)) => Check { name, ok: false, needed: true, found, help: Some(help), line: None },
         }
     }
 
@@ -83,6 +94,9 @@ impl Doctor {
             let check = Check::new(format!("target {}", facts.name), ready);
             if named.iter().any(|named| named.name == facts.name) { check } else { check.optional() }
         }));
+        // With a link asked for, each of them is switched on and its line tested.
+        let lines = named.iter().filter(|facts| (facts.link)(&equipment).is_some() && (facts.ready)(&equipment).is_ok());
+        checks.extend(lines.map(|facts| line(facts, &equipment)));
         checks.push(Check::new("loopback", loopback()));
         checks.push(Check::new("free ports", free_ports()));
         checks.push(Check::new("temporary files", temporary_files()));
@@ -147,6 +161,63 @@ impl Doctor {
         }
         both.into_iter().chain([container.optional()]).collect()
     }
+}
+
+/// Longest wait for an answer over a line, before patience is multiplied in.
+const ANSWER_WITHIN: Duration = Duration::from_secs(3);
+
+/// Whether a device's console carries the network.
+fn line(facts: &'static Facts, equipment: &Equipment) -> Check {
+    let name = format!("line of {}", facts.name);
+    let runtime = match tokio::runtime::Builder::new_multi_thread().enable_all().build() {
+        Ok(runtime) => runtime,
+        Err(error) => {
+            return Check::new(name, Err((error.to_string(), "see how many threads this user may have (ulimit -u)".into())));
+        }
+    };
+    runtime.block_on(async {
+        let mut device = (facts.make)(equipment);
+        let lab = Network { ssid: "lab".into(), password: Secret::new("correct-horse"), rssi: -48, channel: 6, dhcp: true };
+        let site = Site {
+            device_id: "doctor".into(),
+            settings: Vec::new(),
+            networks: vec![lab],
+            clock_skip: false,
+            seed: 1,
+            reachable: Default::default(),
+        };
+        let (tape, _events) = Tape::new(Redactor::new());
+        let mut console = match device.power_on(&site, &tape, None).await {
+            Ok(console) => console,
+            Err(error) => return Check::new(name, Err((format!("could not {}", error.what), error.help))),
+        };
+        let report = async {
+            let mut network = console.network.take()?;
+            let answer = ANSWER_WITHIN.mul_f32(facts.patience);
+            let (mut says, mut said) = (console.says, [0; 1024]);
+            // Its text must not stand in the way.
+            let read = async { while matches!(says.read(&mut said).await, Ok(1..)) {} };
+            let Carrier::Console(encoding) = (facts.link)(equipment)?;
+            let test = self_test(&mut network, encoding, answer);
+            tokio::pin!(test);
+            tokio::select! {
+                report = &mut test => Some(report),
+                // It has ended; so does the test.
+                () = read => Some(test.await),
+            }
+        };
+        let report = report.await;
+        let off = device.power_off().await;
+        let Some(report) = report else {
+            return Check::new(name, Err(("there is no network on its console".into(), "report this as a bug".into())));
+        };
+        let found = match (&report.help, off) {
+            (None, Ok(())) => Ok(report.to_string()),
+            (Some(help), _) => Err((report.to_string(), help.clone())),
+            (None, Err(error)) => Err((format!("could not {}", error.what), error.help)),
+        };
+        Check { line: Some(report), ..Check::new(name, found) }
+    })
 }
 
 /// Programs that people use beside this one, the package they are in, and for what.

@@ -16,6 +16,7 @@ mod run;
 mod up;
 
 use crate::broker::Choice;
+use crate::serial::{Carrier, Line};
 use crate::target::{self, Equipment, Facts, TargetError};
 use crate::{exit, say, vocabulary};
 use clap::{Parser, Subcommand};
@@ -122,6 +123,50 @@ struct DeviceOption {
     /// How long a simulation may take until its device says the first byte [default: 60].
     #[arg(long, value_name = "SECONDS", env = "HARNESS_START_LIMIT", value_parser = clap::value_parser!(u64).range(1..=3600))]
     start_limit: Option<u64>,
+    #[command(flatten)]
+    line: LineOption,
+}
+
+/// Options of a console's line.
+#[derive(Clone, Debug, clap::Args)]
+pub(crate) struct LineOption {
+    /// The network goes over the console: `console` (PPP, in RFC 1662 frames between the lines) or `console:text` (the same in lines of
+    /// text, for a line that does not carry all values). No network card, no privilege [default: the board's own network; of the
+    /// target wokwi `console`].
+    #[arg(long, value_name = "LINK")]
+    link: Option<Carrier>,
+    /// The console's line carries so many bits a second each way, as a UART does, at most.
+    #[arg(long, value_name = "BAUD", value_parser = clap::value_parser!(u32).range(300..))]
+    pace: Option<u32>,
+    /// The console's line loses one byte of N, each way; its lines are numbered, so that none stays lost.
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(100..))]
+    loss: Option<u32>,
+    /// Writes the packets on the console's line to files in this folder, which Wireshark reads, one for each time with power.
+    #[arg(long, value_name = "FOLDER")]
+    pcap: Option<PathBuf>,
+}
+
+impl LineOption {
+    /// What is said of a line is said of one that there is.
+    pub(crate) fn check(&self, targets: &[&'static Facts], equipment: &Equipment) -> Result<(), TargetError> {
+        let said = [
+            ("--link", self.link.is_some()),
+            ("--pace", self.pace.is_some()),
+            ("--loss", self.loss.is_some()),
+            ("--pcap", self.pcap.is_some()),
+        ];
+        match said.into_iter().find(|(_, said)| *said) {
+            Some((option, _)) if targets.iter().all(|facts| (facts.link)(equipment).is_none()) => Err(TargetError {
+                what: format!("do as {option} says: no target that is named has its network on its console"),
+                help: "add --link console and a target that can, as --target qemu".into(),
+            }),
+            _ => Ok(()),
+        }
+    }
+
+    pub(crate) fn line(&self) -> Line {
+        Line { carrier: self.link, pace: self.pace, loses_one_in: self.loss, pcap: self.pcap.clone() }
+    }
 }
 
 impl DeviceOption {
@@ -148,6 +193,7 @@ impl DeviceOption {
             project: self.project.clone(),
             diagram: self.diagram.clone(),
             start_limit: self.start_limit.map(Duration::from_secs),
+            line: self.line.line(),
         }
     }
 
@@ -160,7 +206,8 @@ impl DeviceOption {
     /// Whether what the targets need is there.
     fn check(&self) -> Result<(), TargetError> {
         let equipment = self.equipment();
-        self.targets()?.iter().try_for_each(|facts| (facts.ready)(&equipment).map(drop))
+        self.targets()?.iter().try_for_each(|facts| (facts.ready)(&equipment).map(drop))?;
+        self.line.check(&self.targets()?, &equipment)
     }
 }
 

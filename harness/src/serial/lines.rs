@@ -38,9 +38,10 @@ pub fn numbered(console: Console, say: impl Fn(What) + Send + 'static) -> Number
     let (says, to_reader) = duplex(AHEAD_MAX);
     let (hears, from_writer) = duplex(AHEAD_MAX);
     let (tell, is) = watch::channel(false);
+    let Console { says: board_says, hears: board, door, network } = console;
     let lines = Lines {
         reader: to_reader,
-        board: console.hears,
+        board,
         began: Instant::now(),
         end: None,
         tell,
@@ -49,8 +50,8 @@ pub fn numbered(console: Console, say: impl Fn(What) + Send + 'static) -> Number
         told: Vec::new(),
         raw: false,
     };
-    tokio::spawn(lines.run(console.says, from_writer));
-    Numbered { console: Console { says: Box::new(says), hears: Box::new(hears), door: console.door }, is }
+    tokio::spawn(lines.run(board_says, from_writer));
+    Numbered { console: Console { says: Box::new(says), hears: Box::new(hears), door, network }, is }
 }
 
 /// Nobody listens any more.

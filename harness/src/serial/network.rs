@@ -117,12 +117,12 @@ impl Echo {
     }
 }
 
-/// Puts a network on a console's line. What is given back is the console's text alone, and the way to the device's HTTP API; with it, or when
+/// Puts a network on a console's line. What is given back is the console's text alone, the way to the device's HTTP API, and the [`Network`]; with its text, or when
 /// the device's line ends, all ends that was started here. Nothing is sent before the device's first good frame.
 ///
 /// # Errors
 /// When the file for the packets cannot be made, or there is no free port.
-pub async fn attach(console: Console, options: Options, tape: Option<Tape>) -> io::Result<(Console, Network)> {
+pub async fn attach(console: Console, options: Options, tape: Option<Tape>) -> io::Result<Console> {
     let capture = options.pcap.as_deref().map(Capture::create).transpose()?;
     let door = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).await?;
     let door_at = door.local_addr()?;
@@ -156,8 +156,9 @@ pub async fn attach(console: Console, options: Options, tape: Option<Tape>) -> i
         tokio::spawn(run.run(heard, says, text_in, told_out, asked)),
     ];
     let says = Says { text: text_out, _tasks: Tasks(tasks) };
-    let console = Console { says: Box::new(says), hears: Box::new(told_in), door: Some(door_at) };
-    Ok((console, Network { status, asks }))
+    let console =
+        Console { says: Box::new(says), hears: Box::new(told_in), door: Some(door_at), network: Some(Network { status, asks }) };
+    Ok(console)
 }
 
 /// The console's text; what was started for it ends with it.

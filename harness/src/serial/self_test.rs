@@ -5,6 +5,7 @@ use super::network::Network;
 use device_core::serial::frame::Encoding;
 use serde::Serialize;
 use std::time::Duration;
+use tokio::time::Instant;
 
 /// Bytes of an echo request: more than 120 are too many for small devices.
 const ECHO_BYTES: usize = 100;
@@ -14,6 +15,8 @@ const BURST: usize = 41;
 const ROUND_TRIPS: usize = 11;
 /// Values in one echo request.
 const VALUES: usize = 64;
+/// How many times the limit of an answer the search for values that do not come back may take.
+const VALUES_LIMITS: u32 = 8;
 /// How often an echo request without answer is made.
 const TRIES: u32 = 3;
 
@@ -104,16 +107,17 @@ fn help(report: &Report, encoding: Encoding) -> Option<String> {
     }
 }
 
-/// The values that do not come back, as ranges in hex.
+/// The values that do not come back, as ranges in hex. What could not be tried in time is among them.
 async fn values_lost(network: &Network, limit: Duration) -> String {
     let mut lost: Vec<u8> = Vec::new();
+    let end = Instant::now() + limit * VALUES_LIMITS;
     for values in (0..=255_u8).collect::<Vec<_>>().chunks(VALUES) {
         if !returns(network, values, limit).await {
             // Which of them: each quarter, then each alone.
             for few in values.chunks(VALUES / 16) {
-                if !returns(network, few, limit / 4).await {
+                if Instant::now() > end || !returns(network, few, limit / 4).await {
                     for value in few {
-                        if !returns(network, &[*value], limit / 4).await {
+                        if Instant::now() > end || !returns(network, &[*value], limit / 4).await {
                             lost.push(*value);
                         }
                     }
@@ -143,9 +147,9 @@ async fn burst(network: &Network, limit: Duration) -> (usize, usize) {
         echoes.push((network.echo(data.clone()).await, data));
     }
     let mut returned = 0;
-    let end = tokio::time::Instant::now() + limit;
+    let end = Instant::now() + limit;
     for (echo, data) in echoes {
-        let left = end.saturating_duration_since(tokio::time::Instant::now());
+        let left = end.saturating_duration_since(Instant::now());
         if let Some(echo) = echo
             && echo.answer(left).await.is_some_and(|(answer, _)| answer == data)
         {

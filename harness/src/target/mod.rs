@@ -6,6 +6,7 @@ pub mod twin;
 pub mod wokwi;
 
 use crate::scenario::header::Capability;
+use crate::serial::{Carrier, Line, network::Network};
 use crate::site::Site;
 use crate::testbed::CutPoint;
 use crate::trace::tape::Tape;
@@ -60,6 +61,8 @@ pub struct Facts {
     pub there_are: fn(&Equipment) -> Option<usize>,
     /// Whether each run costs something that there is only so much of.
     pub metered: fn() -> bool,
+    /// What the network goes over, where that is the console's line.
+    pub link: fn(&Equipment) -> Option<Carrier>,
     /// What it needs beside this program, if all of that is there; what is missing, with the command that gets it.
     pub ready: fn(&Equipment) -> Result<String, TargetError>,
     /// Makes one: a device fresh from the factory, switched off.
@@ -87,11 +90,13 @@ pub struct Equipment {
     pub diagram: Option<PathBuf>,
     /// How long a simulation may take until its device says the first byte; unset: the target's own choice.
     pub start_limit: Option<Duration>,
+    /// What goes over the console's line beside text, and how good that line is.
+    pub line: Line,
 }
 
 impl Equipment {
     /// As the environment says it: `HARNESS_EMULATOR`, `HARNESS_FIRMWARE`, `HARNESS_PORT` (several with commas between), `HARNESS_BAUD`,
-    /// `HARNESS_VOCABULARY`, `HARNESS_WOKWI_CLI`, `HARNESS_START_LIMIT` (seconds).
+    /// `HARNESS_VOCABULARY`, `HARNESS_WOKWI_CLI`, `HARNESS_START_LIMIT` (seconds), `HARNESS_LINK`.
     pub fn from_environment() -> Equipment {
         let named = |name| std::env::var_os(name).filter(|value| !value.is_empty()).map(PathBuf::from);
         let ports = std::env::var("HARNESS_PORT").unwrap_or_default();
@@ -103,6 +108,7 @@ impl Equipment {
             vocabulary: std::env::var("HARNESS_VOCABULARY").ok().filter(|name| !name.is_empty()),
             wokwi_cli: named("HARNESS_WOKWI_CLI"),
             start_limit: std::env::var("HARNESS_START_LIMIT").ok().and_then(|s| s.parse().ok()).map(Duration::from_secs),
+            line: Line::from_environment(),
             ..Equipment::default()
         }
     }
@@ -129,6 +135,8 @@ pub struct Console {
     pub hears: Box<dyn AsyncWrite + Send + Unpin>,
     /// Where the device's HTTP API answers, if not where the device says.
     pub door: Option<SocketAddr>,
+    /// The network on the console's line, where there is one.
+    pub network: Option<Network>,
 }
 
 impl std::fmt::Debug for Console {

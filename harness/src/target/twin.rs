@@ -34,6 +34,7 @@ pub const FACTS: Facts = Facts {
     share: 1,
     there_are: |_| None,
     metered: || false,
+    link: |_| None,
     ready: |_| Ok("built in".into()),
     make: |_| Box::new(Twin::default()),
 };
@@ -146,7 +147,7 @@ impl Target for Twin {
         });
         self.running = Some(Running { power, ended });
         let (says, hears) = split(host);
-        Ok(Console { says: Box::new(says), hears: Box::new(hears), door: None })
+        Ok(Console { says: Box::new(says), hears: Box::new(hears), door: None, network: None })
     }
 
     async fn power_off(&mut self) -> Result<(), TargetError> {

@@ -24,8 +24,9 @@ async fn line(options: Options) -> (Client<DuplexStream>, Console, Network) {
     let (device, host) = duplex(4096);
     let encoding = options.encoding;
     let (says, hears) = tokio::io::split(host);
-    let console = Console { says: Box::new(says), hears: Box::new(hears), door: None };
-    let (console, network) = attach(console, options, None).await.unwrap();
+    let console = Console { says: Box::new(says), hears: Box::new(hears), door: None, network: None };
+    let mut console = attach(console, options, None).await.unwrap();
+    let network = console.network.take().unwrap();
     (Client::new(device, encoding), console, network)
 }
 
@@ -336,8 +337,9 @@ async fn on_a_line_of_seven_bits_the_text_encoding_works_and_is_asked_for() {
         tokio::spawn(async move { seven_bits(&mut from_device, &mut to_host).await });
         tokio::spawn(async move { seven_bits(&mut from_host, &mut to_device).await });
         let (says, hears) = tokio::io::split(host);
-        let console = Console { says: Box::new(says), hears: Box::new(hears), door: None };
-        let (_console, mut network) = attach(console, Options { encoding, ..Options::default() }, None).await.unwrap();
+        let console = Console { says: Box::new(says), hears: Box::new(hears), door: None, network: None };
+        let mut console = attach(console, Options { encoding, ..Options::default() }, None).await.unwrap();
+        let mut network = console.network.take().unwrap();
         let mut device = Client::new(device, encoding);
         let drive = async {
             device.dial().await;
@@ -391,6 +393,6 @@ async fn what_was_on_the_line_is_in_the_file() {
     let frames = written();
     assert!(frames.windows(4).any(|bytes| bytes == [0xFF, 0x03, 0x80, 0x21]), "addresses were agreed on");
     let wrong = Options { pcap: Some(folder.path().join("none/link.pcap")), ..Options::default() };
-    let nowhere = Console { says: Box::new(tokio::io::empty()), hears: Box::new(tokio::io::sink()), door: None };
+    let nowhere = Console { says: Box::new(tokio::io::empty()), hears: Box::new(tokio::io::sink()), door: None, network: None };
     assert!(attach(nowhere, wrong, None).await.is_err());
 }

@@ -67,7 +67,7 @@ fn bench(does: Does, badness: Badness) -> Bench {
     let (says, hears) = split(host);
     let said: Arc<Mutex<Vec<What>>> = Arc::default();
     let say = Arc::clone(&said);
-    let console = Console { says: Box::new(says), hears: Box::new(hears), door: None };
+    let console = Console { says: Box::new(says), hears: Box::new(hears), door: None, network: None };
     let Numbered { console, .. } = numbered(console, move |what| say.lock().unwrap().push(what));
     Bench { says: BufReader::new(console.says), hears: console.hears, said, heard }
 }
@@ -156,7 +156,8 @@ async fn a_device_that_starts_again_is_heard_from_its_first_line() {
 async fn a_device_that_does_not_number_is_passed_through() {
     let (host, line) = duplex(4096);
     let (says, hears) = split(host);
-    let Numbered { mut console, is } = numbered(Console { says: Box::new(says), hears: Box::new(hears), door: None }, |_| ());
+    let Numbered { mut console, is } =
+        numbered(Console { says: Box::new(says), hears: Box::new(hears), door: None, network: None }, |_| ());
     let (mut input, mut output) = split(line);
     let mut bytes = [0; 64];
     // Not even a prompt waits for its line's end, and nothing is said that nobody said.
@@ -181,7 +182,7 @@ async fn what_stays_lost_is_a_gap() {
     let (says, hears) = split(host);
     let said = Arc::new(Mutex::new(Vec::new()));
     let say = Arc::clone(&said);
-    let console = Console { says: Box::new(says), hears: Box::new(hears), door: None };
+    let console = Console { says: Box::new(says), hears: Box::new(hears), door: None, network: None };
     let Numbered { mut console, .. } = numbered(console, move |what| say.lock().unwrap().push(what));
     let mut end = DeviceEnd::new(Boot(1));
     let lines: Vec<String> = (1..=3).map(|n| end.say(&format!("line {n}")).to_owned()).collect();
@@ -208,6 +209,6 @@ async fn what_stays_lost_is_a_gap() {
 async fn a_console_that_nobody_reads_ends() {
     let (host, mut line) = duplex(64);
     let (says, hears) = split(host);
-    drop(numbered(Console { says: Box::new(says), hears: Box::new(hears), door: None }, |_| ()));
+    drop(numbered(Console { says: Box::new(says), hears: Box::new(hears), door: None, network: None }, |_| ()));
     timeout(PATIENCE, async { while line.write_all(b"is anybody there?\n").await.is_ok() {} }).await.unwrap();
 }

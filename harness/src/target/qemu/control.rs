@@ -15,16 +15,16 @@ const EVENTS_MAX: usize = 64;
 pub struct Greeting {
     /// Its version, as `7.2.22`.
     pub version: String,
-    /// Where the device's HTTP API answers.
-    pub door: SocketAddr,
+    /// Where the device's HTTP API answers, if that was asked.
+    pub door: Option<SocketAddr>,
 }
 
-/// Hears which QEMU it is, and asks which port of this machine it forwards to the device: it was told to take a free one, so that no
+/// Hears which QEMU it is, and, if it `forwards`, asks which port of this machine it forwards to the device: it was told to take a free one, so that no
 /// other program can have taken it meanwhile.
 ///
 /// # Errors
 /// When QEMU does not speak QMP, or forwards no port. Every read is bounded in bytes; the caller bounds the time.
-pub async fn greet(stream: impl AsyncRead + AsyncWrite + Unpin) -> io::Result<Greeting> {
+pub async fn greet(stream: impl AsyncRead + AsyncWrite + Unpin, forwards: bool) -> io::Result<Greeting> {
     let (says, mut hears) = tokio::io::split(stream);
     let mut says = BufReader::new(tokio::io::AsyncReadExt::take(says, ANSWER_MAX));
     let hello = next(&mut says, "QMP").await?;
@@ -32,11 +32,14 @@ pub async fn greet(stream: impl AsyncRead + AsyncWrite + Unpin) -> io::Result<Gr
     let version = format!("{}.{}.{}", number("major"), number("minor"), number("micro"));
     ask(&mut hears, json!({"execute": "qmp_capabilities"})).await?;
     next(&mut says, "return").await?;
+    if !forwards {
+        return Ok(Greeting { version, door: None });
+    }
     let command = json!({"execute": "human-monitor-command", "arguments": {"command-line": "info usernet"}});
     ask(&mut hears, command).await?;
     let answer = next(&mut says, "return").await?;
     let port = answer.as_str().and_then(port_in).ok_or_else(|| io::Error::other("QEMU forwards no port to the device"))?;
-    Ok(Greeting { version, door: (Ipv4Addr::LOCALHOST, port).into() })
+    Ok(Greeting { version, door: Some((Ipv4Addr::LOCALHOST, port).into()) })
 }
 
 async fn ask(hears: &mut (impl AsyncWrite + Unpin), command: Value) -> io::Result<()> {
@@ -95,14 +98,14 @@ mod tests {
             }
             io::Result::Ok(())
         };
-        let (greeting, _) = tokio::join!(greet(ours), serve);
+        let (greeting, _) = tokio::join!(greet(ours, true), serve);
         greeting
     }
 
     #[tokio::test]
     async fn qemu_is_asked_in_its_own_words() {
         let table = json!({"return": TABLE}).to_string();
-        let greeting = Greeting { version: "7.2.22".into(), door: "127.0.0.1:43069".parse().unwrap() };
+        let greeting = Greeting { version: "7.2.22".into(), door: Some("127.0.0.1:43069".parse().unwrap()) };
         assert_eq!(qemu(vec!["{\"return\": {}}".into(), table]).await.unwrap(), greeting);
         let refused = qemu(vec!["{\"error\": {\"desc\": \"no\"}}".into()]).await.unwrap_err();
         assert!(refused.to_string().contains("refused"), "{refused}");

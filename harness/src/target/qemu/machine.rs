@@ -7,6 +7,7 @@ use super::{control, tail};
 use crate::backtrace;
 use crate::child::{Ends, Guarded, PrivateDir};
 use crate::event::{Ended, Power, Source, What};
+use crate::serial::{self, Carrier, Line, lines};
 use crate::site::Site;
 use crate::testbed::CutPoint;
 use crate::trace::tape::Tape;
@@ -47,6 +48,7 @@ pub struct Machine {
     found: Found,
     home: PrivateDir,
     flash: PathBuf,
+    line: Line,
     running: Option<Running>,
 }
 
@@ -61,10 +63,10 @@ impl Machine {
     ///
     /// # Errors
     /// When its folder cannot be made.
-    pub fn new(found: Found) -> Result<Machine, TargetError> {
+    pub fn new(found: Found, line: Line) -> Result<Machine, TargetError> {
         let home = PrivateDir::new("qemu").map_err(|e| no_room(&e))?;
         let flash = home.write("nvs.bin", &[0xff; FLASH_BYTES]).map_err(|e| no_room(&e))?;
-        Ok(Machine { found, home, flash, running: None })
+        Ok(Machine { found, home, flash, line, running: None })
     }
 
     /// Starts QEMU.
@@ -73,7 +75,8 @@ impl Machine {
     /// When it does not start.
     pub async fn power_on(&mut self, site: &Site, tape: &Tape, cut: Option<CutPoint>) -> Result<Console, TargetError> {
         self.power_off().await?;
-        let surroundings = self.home.write("surroundings", surroundings(site, cut).text().as_bytes()).map_err(|e| no_room(&e))?;
+        let surroundings =
+            self.home.write("surroundings", self.surroundings(site, cut).text().as_bytes()).map_err(|e| no_room(&e))?;
         let (console, control) = (self.home.path().join("console"), self.home.path().join("control"));
         let (console_at, control_at) = (listen(&console)?, listen(&control)?);
         let struck = match cut {
@@ -84,7 +87,7 @@ impl Machine {
             Some(_) => disk("file.driver=nbd,file.server.type=unix,file.server.path=", &self.home.path().join(FLASH_SOCKET)),
             None => disk("file=", &self.flash),
         };
-        let arguments = arguments(&self.found.image, flash, &surroundings, &console, &control);
+        let arguments = arguments(&self.found.image, flash, &surroundings, &console, &control, self.line.carrier);
         let spawned = Guarded::spawn(&self.found.emulator, &arguments, &[], Ends::ByReaper).await;
         let mut qemu = spawned.map_err(|e| TargetError {
             what: format!("start {}: {e}", self.found.emulator.display()),
@@ -95,7 +98,7 @@ impl Machine {
             let (console, _) = console_at.accept().await?;
             let (control, _) = control_at.accept().await?;
             // Dropped here: QEMU goes on without.
-            Ok::<_, std::io::Error>((console, control::greet(control).await?))
+            Ok::<_, std::io::Error>((console, control::greet(control, self.line.carrier.is_none()).await?))
         };
         let started = tokio::select! {
             started = tokio::time::timeout(START_LIMIT, started) => started.unwrap_or_else(|_| Err(std::io::ErrorKind::TimedOut.into())),
@@ -115,11 +118,37 @@ impl Machine {
         };
         tape.say(Source::Runner, What::Note(format!("QEMU {}", greeting.version)));
         let (says, hears) = UnixStream::into_split(stream);
+        let console = Console { says: Box::new(says), hears: Box::new(hears), door: greeting.door, network: None };
+        let console = match self.line.lay(console, self.line.carrier, site, tape).await {
+            Ok(console) => console,
+            Err(error) => {
+                let _ = qemu.kill().await;
+                return Err(error);
+            }
+        };
+        let Console { says, hears, door, network } = if self.line.is_numbered() {
+            let tape = tape.clone();
+            lines::numbered(console, move |what| tape.say(Source::Runner, what)).console
+        } else {
+            console
+        };
         let (says, tail) = tail::keep(says);
         let (plug, pulled) = oneshot::channel();
         let warden = Warden { qemu, tape: tape.clone(), tail, complaint, image: self.found.image.clone(), cut, struck };
         self.running = Some(Running { plug, warden: tokio::spawn(warden.watch(pulled)) });
-        Ok(Console { says: Box::new(says), hears: Box::new(hears), door: Some(greeting.door) })
+        Ok(Console { says: Box::new(says), hears, door, network })
+    }
+
+    fn surroundings(&self, site: &Site, cut: Option<CutPoint>) -> Surroundings {
+        Surroundings {
+            cuts: match cut {
+                Some(CutPoint::Before { write, nth }) => vec![(write, nth)],
+                _ => Vec::new(),
+            },
+            link: serial::link(self.line.carrier),
+            numbered: self.line.is_numbered(),
+            ..site.surroundings()
+        }
     }
 
     /// Serves the flash, with a cut in it, where QEMU will look for it.
@@ -220,18 +249,15 @@ impl Warden {
     }
 }
 
-fn surroundings(site: &Site, cut: Option<CutPoint>) -> Surroundings {
-    Surroundings {
-        cuts: match cut {
-            Some(CutPoint::Before { write, nth }) => vec![(write, nth)],
-            _ => Vec::new(),
-        },
-        ..site.surroundings()
-    }
-}
-
-/// QEMU's command line.
-fn arguments(image: &Path, flash: OsString, surroundings: &Path, console: &Path, control: &Path) -> Vec<OsString> {
+/// QEMU's command line; a device whose network goes over its console has no card.
+fn arguments(
+    image: &Path,
+    flash: OsString,
+    surroundings: &Path,
+    console: &Path,
+    control: &Path,
+    carrier: Option<Carrier>,
+) -> Vec<OsString> {
     let mut line: Vec<OsString> = Vec::new();
     let mut add = |option: &str, value: OsString| line.extend([option.into(), value]);
     add("-M", MACHINE.into());
@@ -244,8 +270,10 @@ fn arguments(image: &Path, flash: OsString, surroundings: &Path, console: &Path,
     add("-serial", "chardev:console".into());
     add("-chardev", with("socket,id=control,path=", control, ""));
     add("-mon", "chardev=control,mode=control".into());
-    add("-netdev", "user,id=net,ipv6=off,hostfwd=tcp:127.0.0.1:0-:80".into());
-    add("-device", "virtio-net-device,netdev=net".into());
+    if carrier.is_none() {
+        add("-netdev", "user,id=net,ipv6=off,hostfwd=tcp:127.0.0.1:0-:80".into());
+        add("-device", "virtio-net-device,netdev=net".into());
+    }
     add("-drive", flash);
     add("-device", "virtio-blk-device,drive=nvs".into());
     add("-device", "virtio-rng-device".into());

@@ -38,6 +38,7 @@ pub const FACTS: Facts = Facts {
     share: 4,
     there_are: |_| None,
     metered: || false,
+    link: |equipment| equipment.line.carrier,
     ready: equipment::ready,
     make: |equipment| {
         Box::new(Qemu {
@@ -64,14 +65,16 @@ impl Target for Qemu {
     }
 
     fn made_of(&self) -> BTreeMap<String, String> {
-        equipment::facts(&self.equipment)
+        let mut facts = equipment::facts(&self.equipment);
+        facts.extend(self.equipment.line.facts(self.equipment.line.carrier));
+        facts
     }
 
     #[cfg(unix)]
     async fn power_on(&mut self, site: &Site, tape: &Tape, cut: Option<CutPoint>) -> Result<Console, TargetError> {
         let machine = match &mut self.machine {
             Some(machine) => machine,
-            none => none.insert(machine::Machine::new(equipment::found(&self.equipment)?)?),
+            none => none.insert(machine::Machine::new(equipment::found(&self.equipment)?, self.equipment.line.clone())?),
         };
         machine.power_on(site, tape, cut).await
     }

@@ -57,7 +57,14 @@ impl Board {
         let mut socket = Socket::new(at).map_err(|e| no_port(at, &e))?;
         socket.plug().map_err(|e| no_port(at, &e))?;
         let lab = Network { ssid: "lab".into(), password: Secret::new("correct-horse"), rssi: -48, channel: 6, dhcp: true };
-        let site = Site { device_id: "board".into(), settings: Vec::new(), networks: vec![lab], clock_skip: false, seed };
+        let site = Site {
+            device_id: "board".into(),
+            settings: Vec::new(),
+            networks: vec![lab],
+            clock_skip: false,
+            seed,
+            reachable: Default::default(),
+        };
         let (tape, events) = Tape::new(Redactor::new());
         let (down, up) = (Noise::new(badness, seed), Noise::new(badness, !seed));
         Ok(Board { target: (facts.make)(equipment), site, tape, events, socket, down, up })

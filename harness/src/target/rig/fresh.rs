@@ -78,7 +78,7 @@ impl Trouble {
 /// # Errors
 /// It cannot be heard, or does not do as it is told. Every wait is bounded.
 pub async fn start(lines: Numbered, start: Start, begins: bool) -> Result<Console, Trouble> {
-    let Numbered { console: Console { says, hears, door }, is } = lines;
+    let Numbered { console: Console { says, hears, door, network }, is } = lines;
     let mut talk = Talk { says, hears, numbered: is, ahead: Vec::new(), last: None };
     let boot = match start {
         Start::AsItIs if begins => match talk.hear(ANSWER_WITHIN, booted).await? {
@@ -104,7 +104,7 @@ pub async fn start(lines: Numbered, start: Start, begins: bool) -> Result<Consol
         }
     };
     let Talk { says, hears, ahead, .. } = talk;
-    Ok(Console { says: Box::new(Cursor::new([boot, ahead].concat()).chain(says)), hears, door })
+    Ok(Console { says: Box::new(Cursor::new([boot, ahead].concat()).chain(says)), hears, door, network })
 }
 
 /// The board's console while nobody else listens to it.

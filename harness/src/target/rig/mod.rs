@@ -16,7 +16,7 @@ mod pty;
 use super::{Console, Equipment, Facts, Target, TargetError};
 use crate::event::Source;
 use crate::scenario::header::Capability;
-use crate::serial::lines;
+use crate::serial::{self, lines};
 use crate::site::Site;
 use crate::testbed::CutPoint;
 use crate::trace::tape::Tape;
@@ -37,6 +37,7 @@ pub const FACTS: Facts = Facts {
     share: 1,
     there_are: |equipment| Some(ports(equipment).len()),
     metered: || false,
+    link: |equipment| equipment.line.carrier,
     ready,
     make: |equipment| Box::new(Rig { equipment: equipment.clone(), held: None, cable: None, fresh: false }),
 };
@@ -117,7 +118,9 @@ impl Target for Rig {
     }
 
     fn made_of(&self) -> BTreeMap<String, String> {
-        BTreeMap::from([("baud".to_owned(), baud(&self.equipment).to_string())])
+        let mut facts = self.equipment.line.facts(self.equipment.line.carrier);
+        facts.insert("baud".into(), baud(&self.equipment).to_string());
+        facts
     }
 
     async fn power_on(&mut self, site: &Site, tape: &Tape, _: Option<CutPoint>) -> Result<Console, TargetError> {
@@ -147,13 +150,14 @@ impl Target for Rig {
         let (cable, says, hears) = Cable::plug(port, &path, baud)
             .map_err(|e| TargetError { what: format!("use the port {path}: {e}"), help: port::there_are() })?;
         let cable = self.cable.insert(cable);
-        let console = Console { says: Box::new(says), hears: Box::new(hears), door: None };
+        let console = Console { says: Box::new(says), hears: Box::new(hears), door: None, network: None };
+        let console = self.equipment.line.lay(console, self.equipment.line.carrier, site, tape).await?;
         if self.equipment.vocabulary.is_some() {
             // It knows none of the commands that would make it fresh.
             cable.tell(tape);
             return Ok(console);
         }
-        let surroundings = Surroundings { numbered: true, ..site.surroundings() };
+        let surroundings = Surroundings { numbered: true, link: serial::link(self.equipment.line.carrier), ..site.surroundings() };
         let start = if self.fresh { fresh::Start::AsItIs } else { fresh::Start::Fresh(Box::new(surroundings)) };
         // What was going on before its start is nobody's story.
         let begun = Arc::new(OnceLock::<Tape>::new());

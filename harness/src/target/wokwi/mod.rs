@@ -16,10 +16,12 @@ mod tests;
 
 use super::{Console, Equipment, Facts, Target, TargetError};
 use crate::scenario::header::Capability;
+use crate::serial::Carrier;
 use crate::site::Site;
 use crate::testbed::CutPoint;
 use crate::trace::tape::Tape;
 use async_trait::async_trait;
+use device_core::serial::frame::Encoding;
 use std::collections::BTreeMap;
 use std::time::Duration;
 
@@ -42,9 +44,15 @@ pub const FACTS: Facts = Facts {
     share: 4,
     there_are: |_| Some(AT_ONCE),
     metered: || equipment::is_metered(),
+    link: |equipment| Some(link(equipment)),
     ready: equipment::ready,
     make: |equipment| Box::new(Wokwi { equipment: equipment.clone(), running: None }),
 };
+
+/// There is no other network than that on the console.
+fn link(equipment: &Equipment) -> Carrier {
+    equipment.line.carrier.unwrap_or(Carrier::Console(Encoding::Hdlc))
+}
 
 /// A board in Wokwi.
 #[derive(Debug)]
@@ -60,7 +68,9 @@ impl Target for Wokwi {
     }
 
     fn made_of(&self) -> BTreeMap<String, String> {
-        equipment::facts(&self.equipment)
+        let mut facts = equipment::facts(&self.equipment);
+        facts.extend(self.equipment.line.facts(Some(link(&self.equipment))));
+        facts
     }
 
     async fn power_on(&mut self, site: &Site, tape: &Tape, cut: Option<CutPoint>) -> Result<Console, TargetError> {
@@ -72,9 +82,10 @@ impl Target for Wokwi {
             });
         }
         let found = equipment::found(&self.equipment)?;
-        let (simulation, console) = process::start(&found, site, tape).await?;
+        let link = link(&self.equipment);
+        let (simulation, console) = process::start(&found, site, link, tape).await?;
         self.running = Some(simulation);
-        Ok(console)
+        self.equipment.line.lay(console, Some(link), site, tape).await
     }
 
     async fn power_off(&mut self) -> Result<(), TargetError> {

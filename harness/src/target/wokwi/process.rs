@@ -10,10 +10,10 @@ use super::project::Project;
 use super::{PAUSES, TRIES};
 use crate::child::{Guarded, PrivateDir};
 use crate::event::{Ended, Source, What};
+use crate::serial::{self, Carrier};
 use crate::site::Site;
 use crate::trace::tape::Tape;
 use device_core::secret::Secret;
-use device_core::surroundings::Link;
 use std::ffi::OsString;
 use std::process::ExitStatus;
 use std::time::Duration;
@@ -58,11 +58,11 @@ impl Simulation {
 ///
 /// # Errors
 /// When it does not begin, after some tries where that may help.
-pub async fn start(found: &Found, site: &Site, tape: &Tape) -> Result<(Simulation, Console), TargetError> {
+pub async fn start(found: &Found, site: &Site, link: Carrier, tape: &Tape) -> Result<(Simulation, Console), TargetError> {
     tape.redactor().register("wokwi-token", found.token.expose());
     let surroundings = (!found.foreign).then(|| {
         let mut surroundings = site.surroundings();
-        surroundings.link = Link::Console;
+        surroundings.link = serial::link(Some(link));
         surroundings.text()
     });
     let home = home(&found.image, &found.project, surroundings.as_deref())?;
@@ -182,7 +182,7 @@ fn watched(process: Process, found: &Found, home: PrivateDir, tape: &Tape) -> (S
     let (plug, pulled) = oneshot::channel();
     let warden = Warden { child, tape: tape.clone(), tail, complaint, token: found.token.clone(), _home: home };
     let simulation = Simulation { plug, warden: tokio::spawn(warden.watch(pulled)) };
-    (simulation, Console { says: Box::new(says), hears: Box::new(hears), door: None })
+    (simulation, Console { says: Box::new(says), hears: Box::new(hears), door: None, network: None })
 }
 
 /// Watches over a simulation, and says how it ended.
