@@ -180,6 +180,28 @@ async fn a_reset_is_a_reset_and_an_end_is_an_end() {
     drop(server);
     device.until("the server's reset", |device| device.socket(socket).state() == State::Closed).await;
 
+    // As a broker that refuses a certificate: it says why and is gone, while the device is still speaking.
+    for _ in 0..10 {
+        let socket = device.connect(HOST, port);
+        device.until("a connection", |device| device.socket(socket).may_send()).await;
+        let (mut server, _) = listener.accept().await.unwrap();
+        server.write_all(&data(3000)).await.unwrap();
+        server.set_zero_linger().unwrap();
+        drop(server);
+        let mut heard = Vec::new();
+        device.socket(socket).send_slice(b"more").unwrap();
+        device
+            .until("the server's reset", |device| {
+                let socket = device.socket(socket);
+                while socket.can_recv() {
+                    socket.recv(|bytes| (bytes.len(), heard.extend_from_slice(bytes))).unwrap();
+                }
+                socket.state() == State::Closed
+            })
+            .await;
+        assert_eq!(heard.len(), 3000, "what was said before a reset comes before it");
+    }
+
     let socket = device.connect(HOST, port);
     device.until("a connection", |device| device.socket(socket).may_send()).await;
     let (server, _) = listener.accept().await.unwrap();

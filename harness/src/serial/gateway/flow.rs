@@ -43,7 +43,14 @@ struct Open {
     device_done: bool,
     /// The other end has sent all.
     host_done: bool,
+    /// The other end takes no more: what the device sends is for nobody.
+    deaf: bool,
+    /// When the other end reset the connection. What it sent before is delivered first.
+    reset_at: Option<Duration>,
 }
+
+/// How long what was sent before a reset may take to the device.
+const LAST_WORDS_LIMIT: Duration = Duration::from_secs(5);
 
 impl Flow {
     /// The device asks for a connection with this SYN; it is answered when `connecting` has come to an end.
@@ -53,7 +60,7 @@ impl Flow {
 
     /// Somebody on this machine asks for a connection to the device; `handle` connects.
     pub fn to_device(ports: Ports, handle: SocketHandle, stream: TcpStream) -> Flow {
-        Flow { ports, stage: Stage::Open(Open { handle, stream, device_done: false, host_done: false }) }
+        Flow { ports, stage: Stage::Open(Open::new(handle, stream)) }
     }
 
     /// A SYN of this connection is waiting: another one is the same again.
@@ -77,14 +84,14 @@ impl Flow {
                 self.stage = match handle {
                     Some((handle, stream)) => {
                         let _ = stream.set_nodelay(true);
-                        Stage::Open(Open { handle, stream, device_done: false, host_done: false })
+                        Stage::Open(Open::new(handle, stream))
                     }
                     None => Stage::Over,
                 };
                 true
             }
             Stage::Open(open) => {
-                let moved = open.pass_on(cx, stack) | open.answer(cx, stack);
+                let moved = open.pass_on(cx, stack) | open.answer(cx, now, stack);
                 if open.is_over(now, stack) {
                     stack.sockets.remove(open.handle);
                     self.stage = Stage::Over;
@@ -98,10 +105,14 @@ impl Flow {
 }
 
 impl Open {
+    fn new(handle: SocketHandle, stream: TcpStream) -> Open {
+        Open { handle, stream, device_done: false, host_done: false, deaf: false, reset_at: None }
+    }
+
     /// From the device to the other end.
     fn pass_on(&mut self, cx: &mut Context<'_>, stack: &mut Stack) -> bool {
         let (mut moved, socket) = (false, stack.socket(self.handle));
-        while socket.can_recv() && self.stream.poll_write_ready(cx).is_ready() {
+        while !self.deaf && socket.can_recv() && self.stream.poll_write_ready(cx).is_ready() {
             let taken = socket.recv(|bytes| match self.stream.try_write(bytes) {
                 Ok(count) => (count, Ok(())),
                 Err(error) => (0, Err(error)),
@@ -109,11 +120,12 @@ impl Open {
             match taken {
                 Ok(Ok(())) => moved = true,
                 Ok(Err(error)) if error.kind() == io::ErrorKind::WouldBlock => {}
-                _ => {
-                    socket.abort();
-                    return true;
-                }
+                // It may have said why before, which is still to be read.
+                _ => self.deaf = true,
             }
+        }
+        while self.deaf && socket.can_recv() && socket.recv(|bytes| (bytes.len(), ())).is_ok() {
+            moved = true;
         }
         let finished = matches!(socket.state(), State::CloseWait | State::LastAck | State::Closing | State::TimeWait);
         if finished && !socket.can_recv() && !self.device_done && Pin::new(&mut self.stream).poll_shutdown(cx).is_ready() {
@@ -124,7 +136,7 @@ impl Open {
     }
 
     /// From the other end to the device.
-    fn answer(&mut self, cx: &mut Context<'_>, stack: &mut Stack) -> bool {
+    fn answer(&mut self, cx: &mut Context<'_>, now: Duration, stack: &mut Stack) -> bool {
         let (mut moved, socket) = (false, stack.socket(self.handle));
         while !self.host_done && socket.can_send() && self.stream.poll_read_ready(cx).is_ready() {
             let sent = socket.send(|room| match self.stream.try_read(room) {
@@ -132,16 +144,16 @@ impl Open {
                 Err(error) => (0, Err(error)),
             });
             match sent {
-                Ok(Ok(0)) => {
+                Ok(Ok(0)) if !self.deaf => {
                     self.host_done = true;
                     socket.close();
                     moved = true;
                 }
-                Ok(Ok(_)) => moved = true,
+                Ok(Ok(1..)) => moved = true,
                 Ok(Err(error)) if error.kind() == io::ErrorKind::WouldBlock => {}
                 _ => {
-                    socket.abort();
-                    return true;
+                    (self.deaf, self.host_done, self.reset_at) = (true, true, Some(now));
+                    moved = true;
                 }
             }
         }
@@ -150,6 +162,15 @@ impl Open {
 
     /// Both ends are done with it, or one has reset it: the other is told so.
     fn is_over(&mut self, now: Duration, stack: &mut Stack) -> bool {
+        if let Some(at) = self.reset_at {
+            let socket = stack.socket(self.handle);
+            if socket.send_queue() > 0 && socket.is_open() && now.saturating_sub(at) < LAST_WORDS_LIMIT {
+                return false;
+            }
+            socket.abort();
+            stack.run(now);
+            return true;
+        }
         let ended = self.device_done && self.host_done;
         match stack.socket(self.handle).state() {
             State::TimeWait => ended && stack.has_room(),
