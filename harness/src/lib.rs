@@ -42,4 +42,4 @@ pub mod verdict;
 pub mod vocabulary;
 mod world;
 
-pub use trials::trials;
+pub use trials::{trials, trials_over_console};

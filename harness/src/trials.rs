@@ -3,9 +3,11 @@
 use crate::gaps::{self, Gaps};
 use crate::report::{self, console::Colour};
 use crate::runner::{self, Options, Trial};
+use crate::serial::{Carrier, Line};
 use crate::target::{self, Equipment, Facts, METERED};
 use crate::world::World;
 use crate::{child, scenario, verdict::Verdict};
+use device_core::serial::frame::Encoding;
 use libtest_mimic::{Arguments, Failed, Trial as Test};
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, OnceLock};
@@ -28,11 +30,41 @@ const FIRST: &str = "happy/";
 /// A wrong scenario fails as a test of its own, with the report that points at the line. A trial that the testbed could not carry out
 /// fails too, and its message begins with `testbed:`.
 pub fn trials(pattern: &str) -> std::process::ExitCode {
+    run(&[pattern], Which { equipment: Equipment::from_environment(), facts: |_| true, traces: None })
+}
+
+/// As [`trials`], of the scenarios that any of these patterns matches, on the targets whose network can go over their console instead of a card
+/// or a radio, and with it there. Their traces are in a folder `console` beside the others.
+pub fn trials_over_console(patterns: &[&str]) -> std::process::ExitCode {
+    let equipment = Equipment::from_environment();
+    let line = Line { carrier: over_console().line.carrier, ..equipment.line.clone() };
+    let otherwise = |facts: &Facts| (facts.link)(&Equipment::default()).is_none() && (facts.link)(&over_console()).is_some();
+    run(patterns, Which { equipment: Equipment { line, ..equipment }, facts: otherwise, traces: Some("console") })
+}
+
+/// Nothing but a network on the console.
+fn over_console() -> Equipment {
+    let line = Line { carrier: Some(Carrier::Console(Encoding::default())), ..Line::default() };
+    Equipment { line, ..Equipment::default() }
+}
+
+/// Which targets, and what they are made with.
+struct Which {
+    equipment: Equipment,
+    facts: fn(&Facts) -> bool,
+    /// The folder of their traces, in that of all traces.
+    traces: Option<&'static str>,
+}
+
+fn run(patterns: &[&str], which: Which) -> std::process::ExitCode {
     child::answer_hidden_roles();
     let arguments = Arguments::from_args();
     let home = std::env::var_os("CARGO_MANIFEST_DIR").map_or_else(|| PathBuf::from("."), PathBuf::from);
     let options = match Options::from_environment() {
-        Ok(options) => options,
+        Ok(options) => match which.traces {
+            Some(folder) => Options { traces: options.traces.join(folder), ..options },
+            None => options,
+        },
         Err(why) => {
             crate::say::aside(format_args!("harness: {why}"));
             return std::process::ExitCode::from(crate::exit::WRONG_INPUT);
@@ -42,8 +74,8 @@ pub fn trials(pattern: &str) -> std::process::ExitCode {
 
     let mut tests = Vec::new();
     let mut ready = Vec::new();
-    for facts in target::TARGETS {
-        match (facts.ready)(&Equipment::from_environment()) {
+    for facts in target::TARGETS.iter().filter(|facts| (which.facts)(facts)) {
+        match (facts.ready)(&which.equipment) {
             Ok(_) => ready.push(*facts),
             // One line that says what to do, in place of every scenario once more.
             Err(error) => {
@@ -53,11 +85,11 @@ pub fn trials(pattern: &str) -> std::process::ExitCode {
         }
     }
     let mut gaps = Gaps::default();
-    for path in found(&home, pattern) {
-        tests.extend(tests_of(&home, &path, &shared, &ready, &mut gaps));
+    for path in patterns.iter().flat_map(|pattern| found(&home, pattern)) {
+        tests.extend(tests_of(&home, &path, &shared, &ready, &which.equipment, &mut gaps));
     }
     if tests.is_empty() {
-        let pattern = pattern.to_owned();
+        let pattern = patterns.join("`, `");
         tests.push(Test::test("scenarios-exist", move || Err(Failed::from(format!("no file matches `{pattern}`")))));
     }
     let conclusion = libtest_mimic::run(&arguments, tests);
@@ -90,7 +122,14 @@ fn found(home: &Path, pattern: &str) -> Vec<PathBuf> {
     paths
 }
 
-fn tests_of(home: &Path, path: &Path, shared: &Arc<Shared>, ready: &[&'static Facts], gaps: &mut Gaps) -> Vec<Test> {
+fn tests_of(
+    home: &Path,
+    path: &Path,
+    shared: &Arc<Shared>,
+    ready: &[&'static Facts],
+    equipment: &Equipment,
+    gaps: &mut Gaps,
+) -> Vec<Test> {
     let rows = match scenario::load(path) {
         Ok(rows) => rows,
         Err(diagnostic) => {
@@ -103,7 +142,7 @@ fn tests_of(home: &Path, path: &Path, shared: &Arc<Shared>, ready: &[&'static Fa
     for row in rows {
         let row = Arc::new(row);
         for facts in ready {
-            let mut trial = Trial::new(row.clone(), facts, shared.options.seed);
+            let mut trial = Trial { equipment: equipment.clone(), ..Trial::new(row.clone(), facts, shared.options.seed) };
             match gaps.of(&trial) {
                 Ok(gap) => trial.gap = gap,
                 Err(diagnostic) => {

@@ -5,6 +5,7 @@ use crate::child::PrivateDir;
 use crate::event::{Event, Source, What};
 use crate::runner::{self, Options, Trial};
 use crate::scenario;
+use crate::serial::{Line, network::LINK_UP};
 use crate::target::{Equipment, Facts, TARGETS};
 use crate::trace;
 use crate::world::World;
@@ -40,6 +41,8 @@ struct Way {
     handshake: f64,
     whole: f64,
     heap: f64,
+    /// The link over the console, where there is one.
+    link: Option<f64>,
 }
 
 /// The first target that is not in this process, if what it needs is there.
@@ -55,18 +58,19 @@ pub(super) fn is_there() -> bool {
 }
 
 /// Measures; `n` devices one after the other.
-pub(super) fn measure(world: &Arc<World>, n: u32) -> Result<Measured, String> {
+pub(super) fn measure(world: &Arc<World>, n: u32, line: &Line) -> Result<Measured, String> {
     let facts = target()?;
+    let equipment = Equipment { line: line.clone(), ..Equipment::from_environment() };
     let traces = PrivateDir::new("bench").map_err(|e| e.to_string())?;
     let ways: Result<Vec<Way>, String> =
-        (0..n.max(1)).map(|seed| world.runtime().block_on(one(world, facts, traces.path(), seed))).collect();
+        (0..n.max(1)).map(|seed| world.runtime().block_on(one(world, facts, &equipment, traces.path(), seed))).collect();
     let ways = ways?;
     let began = Instant::now();
     world.runtime().block_on(async {
         let mut together = tokio::task::JoinSet::new();
         for seed in 0..TOGETHER {
-            let (world, traces) = (world.clone(), traces.path().join(seed.to_string()));
-            together.spawn(async move { one(&world, facts, &traces, seed).await });
+            let (world, equipment, traces) = (world.clone(), equipment.clone(), traces.path().join(seed.to_string()));
+            together.spawn(async move { one(&world, facts, &equipment, &traces, seed).await });
         }
         while let Some(ended) = together.join_next().await {
             ended.map_err(|e| e.to_string())??;
@@ -79,31 +83,42 @@ pub(super) fn measure(world: &Arc<World>, n: u32) -> Result<Measured, String> {
         sorted.sort_by(f64::total_cmp);
         quantile(&sorted, 0.5)
     };
+    let linked = || {
+        let mut sorted: Vec<f64> = ways.iter().filter_map(|way| way.link).collect();
+        sorted.sort_by(f64::total_cmp);
+        (!sorted.is_empty()).then(|| quantile(&sorted, 0.5))
+    };
+    let over = equipment.line.facts(equipment.line.carrier);
+    let over = over.iter().map(|(name, value)| format!("; {name} {value}")).collect::<String>();
     let ms = |name, value| Figure { name, value, unit: "ms", at_most: None };
     Ok(Measured {
         name: "firmware",
         what: format!(
             "{} devices on `{}`, one after the other, medians: power to console; POST /provision to CONNACK, with key, CSR and CA; the \
-             broker's TCP, TLS and CONNECT; power to MQTT_CONNECTED; the heap's high-water mark; {TOGETHER} devices at once, all connected",
+             broker's TCP, TLS and CONNECT; power to MQTT_CONNECTED; the heap's high-water mark; {TOGETHER} devices at once, all connected{over}",
             ways.len(),
             facts.name
         ),
-        figures: vec![
-            ms("console", median(|way| way.boot)),
-            ms("provision", median(|way| way.provisioned)),
-            ms("handshake", median(|way| way.handshake)),
-            Figure { at_most: Some(HAPPY_MS), ..ms("happy path", median(|way| way.whole)) },
-            Figure { name: "heap", value: median(|way| way.heap), unit: "KiB", at_most: Some(HEAP_KIB) },
-            ms("four at once", together.as_secs_f64() * 1e3),
-        ],
+        figures: linked()
+            .map(|value| ms("link", value))
+            .into_iter()
+            .chain([
+                ms("console", median(|way| way.boot)),
+                ms("provision", median(|way| way.provisioned)),
+                ms("handshake", median(|way| way.handshake)),
+                Figure { at_most: Some(HAPPY_MS), ..ms("happy path", median(|way| way.whole)) },
+                Figure { name: "heap", value: median(|way| way.heap), unit: "KiB", at_most: Some(HEAP_KIB) },
+                ms("four at once", together.as_secs_f64() * 1e3),
+            ])
+            .collect(),
         more: None,
     })
 }
 
-async fn one(world: &Arc<World>, facts: &'static Facts, traces: &Path, seed: u32) -> Result<Way, String> {
+async fn one(world: &Arc<World>, facts: &'static Facts, equipment: &Equipment, traces: &Path, seed: u32) -> Result<Way, String> {
     let rows = scenario::read(Path::new("from-power-to-broker.yaml"), SCENARIO.as_bytes()).map_err(|e| e.render(false))?;
     let row = rows.into_iter().next().ok_or("the scenario has no row")?;
-    let trial = Trial::new(Arc::new(row), facts, u64::from(seed));
+    let trial = Trial { equipment: equipment.clone(), ..Trial::new(Arc::new(row), facts, u64::from(seed)) };
     let options = Options {
         broker: crate::broker::Choice::Auto,
         traces: traces.to_owned(),
@@ -142,5 +157,9 @@ fn way(events: &[Event]) -> Option<Way> {
         handshake: connected - opened,
         whole: connected - power,
         heap: heap?,
+        link: events.iter().find_map(|event| match &event.what {
+            What::Note(note) => note.strip_prefix(LINK_UP)?.strip_suffix(" ms")?.parse().ok(),
+            _ => None,
+        }),
     })
 }

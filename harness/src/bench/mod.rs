@@ -45,6 +45,9 @@ pub struct Bench {
     /// Compares `handshake` with what an earlier `--json` printed: a ratio that grew by more than 25 % ends it with exit code 1.
     #[arg(long, value_name = "FILE")]
     baseline: Option<PathBuf>,
+    /// How the devices of `firmware` are connected.
+    #[command(flatten)]
+    line: crate::cli::LineOption,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
@@ -111,7 +114,7 @@ impl Bench {
                 What::Runner => runner::measure(&world, self.n.unwrap_or(1000)),
                 What::Memory => memory::measure(&world, self.n.unwrap_or(1000)),
                 What::Suite => suite::measure(&world, &self.scenarios),
-                What::Firmware => firmware::measure(&world, self.n.unwrap_or(firmware::N)).map_err(Into::into),
+                What::Firmware => firmware::measure(&world, self.n.unwrap_or(firmware::N), &self.line.line()).map_err(Into::into),
                 What::Handshake => handshake::measure(&world, self.n.unwrap_or(handshake::N), self.svg.as_deref()),
             };
             if let (What::Handshake, Some(baseline), Ok(Measured { more: Some((_, cells)), .. })) = (what, &baseline, &measured) {

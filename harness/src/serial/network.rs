@@ -27,6 +27,9 @@ pub const HOST: Ipv4Addr = Ipv4Addr::new(10, 0, 2, 2);
 /// The device.
 pub const DEVICE: Ipv4Addr = Ipv4Addr::new(10, 0, 2, 15);
 
+/// How the note begins that says how many milliseconds the link took.
+pub const LINK_UP: &str = "the link over the console is up after ";
+
 /// Chunks that wait between the line and this program, each way.
 const CHUNKS_MAX: usize = 4;
 /// Frames and texts that wait for the line.
@@ -341,7 +344,7 @@ impl Run {
                         status.up = true;
                         status.took.get_or_insert(took);
                     });
-                    self.note(format!("the link over the console is up after {} ms", took.as_millis()));
+                    self.note(format!("{LINK_UP}{} ms", took.as_millis()));
                 }
                 Output::Down => {
                     self.first_frame = Some(now);
