@@ -1,14 +1,17 @@
 //! The chip's radio, as the app's wishes are carried out on it: access point, a look around, station.
 
 use crate::port;
+use crate::uart::LastWords;
 use alloc::string::ToString as _;
 use alloc::vec::Vec;
 use app::{ACCESS_POINT_ADDRESS, ACCESS_POINT_PREFIX, AccessPoint, Modem, Operator, Radio, Refusal, Role};
 use core::cmp::Reverse;
+use core::fmt::{self, Write as _};
 use device_core::input::{Network, WifiFailure};
 use device_core::secret::Secret;
 use embassy_executor::Spawner;
 use embassy_net::{ConfigV4, DhcpConfig, Ipv4Cidr, Stack, StaticConfigV4};
+use embassy_time::Instant;
 use esp_hal::peripherals::WIFI;
 use esp_hal::time::Duration;
 use esp_radio::wifi::ap::{AccessPointConfig, AccessPointInfo};
@@ -79,8 +82,8 @@ impl Modem for Chip {
     }
 
     fn open(&mut self, wanted: &AccessPoint) -> bool {
-        let config = access_point(wanted).and_then(|config| self.controller.set_config(&Config::AccessPoint(config)));
-        config.is_ok()
+        let opened = access_point(wanted).and_then(|config| self.controller.set_config(&Config::AccessPoint(config)));
+        opened.inspect_err(|why| remark(format_args!("the access point does not open: {why}"))).is_ok()
     }
 
     /// As a station that is nowhere: whoever was on the access point is told to go.
@@ -89,12 +92,19 @@ impl Modem for Chip {
     }
 
     async fn join(&mut self, ssid: &str, password: &Secret) -> Result<(), Refusal> {
-        let cannot = |_| Refusal { failure: WifiFailure::NotFound, lasts: false };
+        let cannot = |why: WifiError| {
+            remark(format_args!("the station does not start: {why}"));
+            Refusal { failure: WifiFailure::NotFound, lasts: false }
+        };
         let config = Config::Station(station(ssid, password).map_err(cannot)?);
         self.controller.set_config(&config).map_err(cannot)?;
         match self.controller.connect_async().await {
             Ok(_) => Ok(()),
-            Err(ConnectionError::Failed(info)) => Err(refusal(info.reason)),
+            Err(ConnectionError::Failed(info)) => {
+                remark(format_args!("the network does not let the device in: {:?}", info.reason));
+                Err(refusal(info.reason))
+            }
+            Err(ConnectionError::WifiError(why)) => Err(cannot(why)),
             Err(_) => Err(Refusal { failure: WifiFailure::NotFound, lasts: false }),
         }
     }
@@ -124,6 +134,11 @@ impl Modem for Chip {
         });
         port::switch(role);
     }
+}
+
+/// Says what the device itself is told in fewer words, between its lines.
+fn remark(text: fmt::Arguments<'_>) {
+    let _ = writeln!(LastWords, "\nW ({}) radio: {text}", Instant::now().as_millis());
 }
 
 /// What a failure to join means for the device, and whether it lasts.
