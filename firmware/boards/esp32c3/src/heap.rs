@@ -8,7 +8,7 @@ use esp_hal::ram;
 use portable_atomic::{AtomicBool, AtomicUsize};
 
 /// The part that lies beside the statics, in bytes. What neither takes is the stack.
-const BESIDE_STATICS: usize = 128 * 1024;
+const BESIDE_STATICS: usize = 160 * 1024;
 /// The part that lies where the bootloader was, in bytes: what is left between the statics' memory and the ROM's.
 const BOOTLOADER: usize = 64 * 1024;
 
