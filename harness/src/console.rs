@@ -1,6 +1,7 @@
 //! The device's console: every line goes on the tape, and what the testbed itself must know (is it ready, where is its HTTP API) is kept.
 
 use crate::event::{Source, What};
+use crate::serial::network::Network;
 use crate::target::Console;
 use crate::trace::log;
 use crate::trace::tape::Tape;
@@ -19,6 +20,11 @@ pub const LINE_MAX: usize = 4096;
 const QUIET: Duration = Duration::from_millis(100);
 /// How long a write to the console may take before the target counts as lost.
 pub const WRITE_LIMIT: Duration = Duration::from_secs(5);
+
+/// How often a device is asked whether it still answers.
+const ASKS: u32 = 3;
+/// How long it may take for an answer.
+const ASK_LIMIT: Duration = Duration::from_secs(3);
 
 /// What has been seen on the console since power-on, as far as the testbed itself needs it.
 #[derive(Clone, Debug, Default)]
@@ -44,6 +50,8 @@ pub struct OpenConsole {
     door: Option<SocketAddr>,
     hears: Box<dyn AsyncWrite + Send + Unpin>,
     reader: JoinHandle<()>,
+    /// The network on its line, where there is one.
+    network: Option<Network>,
 }
 
 impl std::fmt::Debug for OpenConsole {
@@ -60,7 +68,7 @@ impl OpenConsole {
         let (tell, seen) = watch::channel(Seen::default());
         let meanings = words.map(|words| Meanings { words, notes: Notes::default(), began: Instant::now() });
         let reader = tokio::spawn(read_lines(console.says, tape, tell, meanings));
-        OpenConsole { seen, door: console.door, hears: console.hears, reader }
+        OpenConsole { seen, door: console.door, hears: console.hears, reader, network: console.network }
     }
 
     /// Waits until what has been seen satisfies `wanted`; false when the time is up or the console has ended.
@@ -89,6 +97,20 @@ impl OpenConsole {
             self.hears.flush().await
         };
         tokio::time::timeout(WRITE_LIMIT, write).await.unwrap_or_else(|_| Err(std::io::ErrorKind::TimedOut.into()))
+    }
+
+    /// Whether the device still answers on the network that is on its line: asked [`ASKS`] times, [`ASK_LIMIT`] each. None where nothing can be
+    /// asked, since there is none or it never came up.
+    pub async fn still_answers(&mut self) -> Option<bool> {
+        let network = self.network.as_ref().filter(|network| network.status().up)?;
+        for _ in 0..ASKS {
+            if let Some(echo) = network.echo(b"still there".to_vec()).await
+                && echo.answer(ASK_LIMIT).await.is_some()
+            {
+                return Some(true);
+            }
+        }
+        Some(false)
     }
 
     /// Reads what is left after power-off, so that no line is lost.

@@ -434,8 +434,16 @@ impl Testbed {
     }
 
     /// Sees whether a broker that should be serving does, and says on the tape that the testbed broke if it does not: a device that lost
-    /// its broker may have failed for that reason alone, and may have been heard of first. Returns at once unless the broker died.
+    /// its broker may have failed for that reason alone, and may have been heard of first. Alike where a simulation may have come to a stand:
+    /// then what was not seen proves nothing.
     pub async fn excuse_device(&mut self) {
+        if self.target.facts().stalls
+            && let Some(console) = &mut self.console
+            && console.still_answers().await == Some(false)
+        {
+            let why = "the simulation stood still, or all of the device did: it answers nothing any more".into();
+            return self.tape.say(Source::Runner, What::Gap { why });
+        }
         let Some(servers) = self.servers.as_ref().filter(|servers| servers.broker_log.should_serve()) else { return };
         // A dying process may still have connections made to it; a live broker says so.
         let mut lines = servers.broker_log.lines();

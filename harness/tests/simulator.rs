@@ -231,3 +231,55 @@ fn firmware_that_is_not_this_projects_is_understood_by_its_vocabulary() {
     let (code, said) = end(harness(&home, &script(&home, device), &more));
     assert!(code == Some(2) && said.contains("words.yaml"), "{said}");
 }
+
+/// The fakes of Wokwi, with firmware behind them; none where QEMU or the firmware is missing. The server ends with its input.
+#[cfg(feature = "fakes")]
+fn fakes(home: &TempDir, more: &[&str]) -> Option<(std::process::Child, String, PathBuf)> {
+    use std::io::BufRead;
+    let image = Path::new(env!("CARGO_MANIFEST_DIR")).join("../firmware/target/virt.elf");
+    if !image.is_file() || Command::new("qemu-system-riscv32").arg("--version").output().is_err() {
+        eprintln!("not looked at: QEMU or the firmware's image is missing (ci/firmware.sh)");
+        return None;
+    }
+    std::fs::copy(image, home.path().join("board.elf")).unwrap();
+    // A board that is wired both ways, as the fakes demand.
+    std::fs::copy(Path::new(env!("CARGO_MANIFEST_DIR")).join("../diagram.json"), home.path().join("diagram.json")).unwrap();
+    let mut server = Command::new(env!("CARGO_BIN_EXE_fake-wokwi-server"));
+    server.arg("--ends-with-input").args(more).env("WOKWI_CLI_TOKEN", TOKEN);
+    let mut server = server.stdin(Stdio::piped()).stdout(Stdio::piped()).spawn().unwrap();
+    let mut address = String::new();
+    std::io::BufReader::new(server.stdout.take().unwrap()).read_line(&mut address).unwrap();
+    Some((server, address.trim().to_owned(), PathBuf::from(env!("CARGO_BIN_EXE_fake-wokwi-cli"))))
+}
+
+#[cfg(feature = "fakes")]
+const PROVISIONED: &str = "version: 1\nname: x\nsteps:\n  - power-on: {}\n  - provision: {}\n  - wait-for: { device: { report: certificate-stored }, \
+                           within: 1s }\n";
+
+#[cfg(feature = "fakes")]
+#[test]
+fn a_board_is_provisioned_over_its_console() {
+    let home = home();
+    std::fs::write(home.path().join("alone.yaml"), PROVISIONED.replace("1s", "20s")).unwrap();
+    let Some((mut server, address, program)) = fakes(&home, &[]) else { return };
+    let mut command = harness(&home, &program, RUN);
+    command.env("WOKWI_CLI_SERVER", &address);
+    let (code, said) = end(command);
+    drop(server.stdin.take());
+    server.wait().unwrap();
+    assert_eq!(code, Some(0), "{said}");
+}
+
+#[cfg(feature = "fakes")]
+#[test]
+fn a_simulation_that_stands_still_is_no_fault_of_the_device() {
+    let home = home();
+    std::fs::write(home.path().join("alone.yaml"), PROVISIONED).unwrap();
+    let Some((mut server, address, program)) = fakes(&home, &["--lie", "stall:2500"]) else { return };
+    let mut command = harness(&home, &program, RUN);
+    command.env("WOKWI_CLI_SERVER", &address);
+    let (code, said) = end(command);
+    drop(server.stdin.take());
+    server.wait().unwrap();
+    assert!(code == Some(3) && said.contains("the simulation stood still"), "{said}");
+}

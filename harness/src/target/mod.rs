@@ -59,6 +59,8 @@ pub struct Facts {
     pub share: usize,
     /// How many devices of this kind there are, and so trials of them at one time; none: as many as the machine bears.
     pub there_are: fn(&Equipment) -> Option<usize>,
+    /// Whether it runs where it can come to a stand without a word: on somebody else's machine.
+    pub stalls: bool,
     /// Whether each run costs something that there is only so much of.
     pub metered: fn() -> bool,
     /// What the network goes over, where that is the console's line.

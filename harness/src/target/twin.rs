@@ -33,6 +33,7 @@ pub const FACTS: Facts = Facts {
     takes_firmware: false,
     share: 1,
     there_are: |_| None,
+    stalls: false,
     metered: || false,
     link: |_| None,
     ready: |_| Ok("built in".into()),

@@ -37,6 +37,7 @@ pub const FACTS: Facts = Facts {
     takes_firmware: true,
     share: 4,
     there_are: |_| None,
+    stalls: false,
     metered: || false,
     link: |equipment| equipment.line.carrier,
     ready: equipment::ready,

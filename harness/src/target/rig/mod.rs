@@ -36,6 +36,7 @@ pub const FACTS: Facts = Facts {
     takes_firmware: true,
     share: 1,
     there_are: |equipment| Some(ports(equipment).len()),
+    stalls: false,
     metered: || false,
     link: |equipment| equipment.line.carrier,
     ready,

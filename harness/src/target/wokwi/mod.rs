@@ -43,6 +43,7 @@ pub const FACTS: Facts = Facts {
     takes_firmware: true,
     share: 4,
     there_are: |_| Some(AT_ONCE),
+    stalls: true,
     metered: || equipment::is_metered(),
     link: |equipment| Some(link(equipment)),
     ready: equipment::ready,
