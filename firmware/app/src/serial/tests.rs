@@ -367,3 +367,21 @@ fn what_is_said_before_the_first_frame_comes_after_it() {
         assert_eq!((peer.text.as_slice(), peer.bad), (&b"first\n"[..], 1));
     });
 }
+
+#[test]
+fn the_last_words_of_a_device_are_not_taken_for_the_rest_of_its_frame() {
+    let (_, mut peer) = board(Encoding::Hdlc);
+    let frame = peer.framed(&lcp(&[9, 5, 0, 12, 0, 0, 0, 0, 1, 2, 3, 4]));
+    for end in 2..frame.len() - 1 {
+        let words = b"~\nGuru Meditation Error: Core  0 panic'ed (Panic).\n";
+        let mut text = Vec::new();
+        for bytes in [&frame[..end], words] {
+            peer.splitter.feed(bytes, &mut |piece| {
+                if let Piece::Text(more) = piece {
+                    text.extend_from_slice(more);
+                }
+            });
+        }
+        assert!(text.ends_with(&words[1..]), "after {end} bytes: {}", text.escape_ascii());
+    }
+}
