@@ -21,7 +21,7 @@ use tempfile::TempDir;
 /// How long whatever a test waits for may take on a busy machine.
 const PATIENCE: Duration = Duration::from_secs(60);
 
-/// A console is all it takes: what the board says of itself, before and after `pause`.
+/// A console is all it takes: what the board says of itself, twice.
 const STATUS: &str = "
 version: 1
 name: A board says where it stands
@@ -32,6 +32,19 @@ steps:
   - delay: 500ms
   - command: status
   - wait-for: { device: { report: status }, within: 20s }
+";
+
+/// The network too, before and after a while in which the cable can be pulled.
+const CONNECTED: &str = "
+version: 1
+name: A board is connected and stays so
+steps:
+  - power-on: {}
+  - provision: {}
+  - wait-for: { state: MQTT_CONNECTED }
+  - delay: 1s
+  - command: telemetry
+  - wait-for: { mqtt: { topic: \"devices/${device}/telemetry\" } }
 ";
 
 fn home() -> TempDir {
@@ -52,7 +65,7 @@ fn harness(home: &Path, arguments: &[&str]) -> Command {
 }
 
 fn run(home: &Path, more: &[&str]) -> Command {
-    let mut command = harness(home, &["run", "--target", "rig", "--traces", "traces", "--port", "port"]);
+    let mut command = harness(home, &["run", "--target", "rig", "--link", "console", "--traces", "traces", "--port", "port"]);
     command.args(more);
     command
 }
@@ -163,12 +176,14 @@ fn serve(mut host: File, firmware: Firmware, ended: &AtomicBool) {
 #[test]
 fn a_port_that_cannot_be_had_is_said_with_what_to_do() {
     let home = home();
-    let (code, said, _) = end(harness(home.path(), &["run", "--target", "rig", "status.yaml"]));
+    let (code, said, _) = end(harness(home.path(), &["run", "--target", "rig", "--link", "console", "status.yaml"]));
     assert!(code == Some(3) && said.contains("--port") && said.contains("harness board"), "{said}");
     let (code, said, _) = end(run(home.path(), &["status.yaml"]));
     assert!(code == Some(3) && said.contains("none of that name"), "{said}");
 
     let board = StandIn::plug(home.path(), Firmware::Good);
+    let (code, said, _) = end(harness(home.path(), &["run", "--target", "rig", "--port", "port", "status.yaml"]));
+    assert!(code == Some(3) && said.contains("--link console"), "{said}");
     let held = serialport::new(board.port.to_string_lossy(), 115_200).open().unwrap();
     let (code, said, _) = end(run(home.path(), &["status.yaml"]));
     assert!(code == Some(3) && said.contains("another program has it"), "{said}");
@@ -279,11 +294,17 @@ impl Drop for Board {
     }
 }
 
+/// A scenario of the project's own.
+fn own(name: &str) -> String {
+    Path::new(env!("CARGO_MANIFEST_DIR")).join(format!("../scenarios/{name}.yaml")).to_string_lossy().into_owned()
+}
+
 #[test]
 fn a_virtual_board_runs_trials_and_leaves_nothing_behind() {
     let home = home();
     let Some(mut board) = Board::start(home.path(), &[]) else { return };
-    let (code, said, _) = end(run(home.path(), &["status.yaml"]));
+    let (code, said, _) =
+        end(run(home.path(), &["status.yaml", &own("happy/mutual-tls"), "--filter", "status", "--filter", "mqtt=v5,tls=1.3"]));
     assert!(code == Some(0), "{said}");
     // As it came, and with what it was told before: the second trial begins as the first did.
     board.order("reset");
@@ -296,13 +317,23 @@ fn a_virtual_board_runs_trials_and_leaves_nothing_behind() {
 }
 
 #[test]
+fn a_bad_line_costs_time_and_no_verdict() {
+    for options in [&["--lose", "10000"][..], &["--garbage", "100"]] {
+        let home = home();
+        let Some(_board) = Board::start(home.path(), options) else { return };
+        let (code, said, _) =
+            end(run(home.path(), &["status.yaml", &own("happy/mutual-tls"), "--filter", "status", "--filter", "mqtt=v5,tls=1.3"]));
+        assert!(code == Some(0), "{options:?}: {said}");
+    }
+}
+
+#[test]
 fn a_cable_that_is_pulled_in_the_middle_is_put_in_again() {
     let home = home();
-    let long = STATUS.replace("500ms", "2s");
-    std::fs::write(home.path().join("status.yaml"), long).unwrap();
+    std::fs::write(home.path().join("connected.yaml"), CONNECTED).unwrap();
     let Some(mut board) = Board::start(home.path(), &[]) else { return };
-    let child = run(home.path(), &["status.yaml"]).spawn().unwrap();
-    until("the first status", || traces(home.path()).contains("Status: AP_MODE"));
+    let child = run(home.path(), &["connected.yaml"]).spawn().unwrap();
+    until("the device to be connected", || traces(home.path()).contains("-> MQTT_CONNECTED"));
     board.order("unplug");
     board.says("unplugged");
     until("the port to be missed", || traces(home.path()).contains("the port went away"));

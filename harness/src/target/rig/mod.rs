@@ -105,6 +105,12 @@ fn ready(equipment: &Equipment) -> Result<String, TargetError> {
             help: format!("name it with --port; {}", port::there_are()),
         });
     }
+    if equipment.line.carrier.is_none() && equipment.vocabulary.is_none() {
+        return Err(TargetError {
+            what: "reach the board's network: its radio is not used yet".into(),
+            help: "have it go over the console: --link console".into(),
+        });
+    }
     for port in &ports {
         port::open(port, baud(equipment))?;
     }
