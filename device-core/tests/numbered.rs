@@ -404,3 +404,24 @@ fn an_order_after_others_were_given_up_is_not_taken_for_one_of_them() {
     assert!(host.is_settled());
     assert_eq!(obeyed, ["first", "second"]);
 }
+
+/// The power goes before the device could say that there is nothing more.
+#[test]
+fn what_was_damaged_and_has_come_again_is_not_said_once_more_at_the_end() {
+    let mut device = DeviceEnd::new(Boot(1));
+    let lines = ["one", "two"].map(|text| device.say(text).to_owned());
+    let mut host = HostEnd::new(Instant(0), Since::PowerOn);
+    host.hear(Instant(0), &lines[0]);
+    let damaged = &lines[1][..lines[1].len() - 1];
+    host.hear(Instant(1), damaged);
+    host.hear(Instant(2), &lines[1]);
+    host.hear(Instant(3), "4 * 3 = 12, and 2^3 = 8");
+    host.close();
+    let mut said = Vec::new();
+    while let Some(output) = host.poll() {
+        if let Output::Line(text) | Output::Plain(text) = output {
+            said.push(text);
+        }
+    }
+    assert_eq!(said, ["one", "two", "4 * 3 = 12, and 2^3 = 8"]);
+}

@@ -4,6 +4,7 @@ use super::{Boot, PIECE_MAX, Place, Said, Told, WINDOW};
 use crate::time::Instant;
 use alloc::borrow::ToOwned as _;
 use alloc::collections::{BTreeMap, VecDeque};
+use alloc::format;
 use alloc::string::String;
 use alloc::vec::Vec;
 use core::fmt;
@@ -385,7 +386,10 @@ impl HostEnd {
 
     fn give_up_lines(&mut self) {
         self.skip_to(self.highest.saturating_add(1));
-        self.outputs.extend(self.suspects.drain(..).map(Output::Plain));
+        let (boot, highest) = (self.boot, self.highest);
+        // What was damaged and has come again, or is known to be lost, is not said once more.
+        let told = |line: &String| boot.and_then(|boot| number_in(line, boot)).is_some_and(|number| number <= highest);
+        self.outputs.extend(self.suspects.drain(..).filter(|line| !told(line)).map(Output::Plain));
         self.lines_asked.end();
     }
 
@@ -450,4 +454,10 @@ impl HostEnd {
         }
         self.commands_asked.end();
     }
+}
+
+/// The number of a damaged line, where that can still be read.
+fn number_in(line: &str, boot: Boot) -> Option<u32> {
+    let (_, rest) = line.rsplit_once(&format!(" ^{boot}."))?;
+    rest.split(|c: char| !c.is_ascii_digit()).next()?.parse().ok()
 }
