@@ -56,9 +56,13 @@ where
     if let End::Fatal(message) = &end {
         let _ = session.send(&Message::Error { message: message.clone() }).await;
     }
+    if end != End::Cut {
+        let _ = session.out.send((Instant::now() + session.lies.delay, Frame::Close(None))).await;
+    }
     session.switch_off().await;
     drop(session);
-    if end == End::Cut || tokio::time::timeout(CLOSE_LIMIT, &mut writer).await.is_err() {
+    // What was said before a cut still arrives.
+    if tokio::time::timeout(CLOSE_LIMIT, &mut writer).await.is_err() {
         writer.abort();
     }
     end
@@ -67,15 +71,14 @@ where
 /// How long the last messages may take to a client that does not read them.
 const CLOSE_LIMIT: Duration = Duration::from_secs(5);
 
-/// Writes each message at its time, and a close when there are no more.
-async fn write(mut sink: impl Sink<Frame, Error = tungstenite::Error> + Unpin, mut queue: mpsc::Receiver<(Instant, String)>) {
-    while let Some((at, text)) = queue.recv().await {
+/// Writes each message at its time.
+async fn write(mut sink: impl Sink<Frame, Error = tungstenite::Error> + Unpin, mut queue: mpsc::Receiver<(Instant, Frame)>) {
+    while let Some((at, frame)) = queue.recv().await {
         tokio::time::sleep_until(at.into()).await;
-        if sink.send(Frame::text(text)).await.is_err() {
+        if sink.send(frame).await.is_err() {
             return;
         }
     }
-    let _ = sink.close().await;
 }
 
 enum Never {}
@@ -93,7 +96,7 @@ enum Happening {
 struct Session {
     emulator: PathBuf,
     lies: Lies,
-    out: mpsc::Sender<(Instant, String)>,
+    out: mpsc::Sender<(Instant, Frame)>,
     /// Nothing is sent any more.
     stalled: bool,
     files: Files,
@@ -145,7 +148,7 @@ struct Going {
 }
 
 impl Session {
-    fn new(emulator: &Path, lies: Lies, out: mpsc::Sender<(Instant, String)>) -> Session {
+    fn new(emulator: &Path, lies: Lies, out: mpsc::Sender<(Instant, Frame)>) -> Session {
         Session {
             emulator: emulator.to_owned(),
             out,
@@ -491,7 +494,7 @@ impl Session {
             return Ok(());
         }
         let text = serde_json::to_string(message).map_err(|e| End::Fatal(e.to_string()))?;
-        self.out.send((Instant::now() + self.lies.delay, text)).await.map_err(|_| End::Left)
+        self.out.send((Instant::now() + self.lies.delay, Frame::text(text))).await.map_err(|_| End::Left)
     }
 
     fn nanos(&self) -> u64 {
