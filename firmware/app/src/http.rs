@@ -36,7 +36,8 @@ pub const HEAD_BYTES_MAX: usize = 4 * 1024;
 const HEADERS_MAX: usize = 64;
 /// What an aborted request may still send before its connection is dropped, so that its sender reads the answer.
 const DRAIN_BYTES_MAX: usize = 256 * 1024;
-const DRAIN_LIMIT: Duration = Duration::from_secs(1);
+/// How long the last answer of a connection may take to arrive: a packet that is lost is sent again after one second, then after two more.
+const DRAIN_LIMIT: Duration = Duration::from_secs(5);
 const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
 /// The bytes that may wait in each direction of a connection.
 const WINDOW: usize = 1024;
