@@ -6,8 +6,10 @@ use alloc::format;
 use alloc::string::String;
 use alloc::vec;
 use alloc::vec::Vec;
+use core::cell::Cell;
 use core::net::IpAddr;
 use core::time::Duration;
+use critical_section::Mutex;
 use device_core::input::{NetFailure, NetFailureKind};
 use embassy_net::dns::{DnsQueryType, Error as DnsError};
 use embassy_net::tcp::{ConnectError, Error, TcpReader, TcpSocket, TcpWriter};
@@ -21,6 +23,18 @@ pub const ADDRESSES_MAX: usize = 4;
 pub const WINDOW: usize = 2048;
 /// How long a connection that has ended may take to say so (wall clock).
 pub const GOODBYE_LIMIT: Duration = Duration::from_millis(500);
+
+/// When a byte last came over any connection; one processor, one task.
+static HEARD: Mutex<Cell<Instant>> = Mutex::new(Cell::new(Instant::MIN));
+
+/// When a byte last came over any connection, be it in the middle of a record.
+pub(crate) fn last_heard() -> Instant {
+    critical_section::with(|cs| HEARD.borrow(cs).get())
+}
+
+fn note_heard() {
+    critical_section::with(|cs| HEARD.borrow(cs).set(Instant::now()));
+}
 
 /// The memory of one connection.
 pub(crate) struct Buffers {
@@ -93,7 +107,9 @@ impl ErrorType for Stream<'_> {
 
 impl Read for Stream<'_> {
     async fn read(&mut self, bytes: &mut [u8]) -> Result<usize, Error> {
-        self.0.read(bytes).await
+        let count = self.0.read(bytes).await?;
+        note_heard();
+        Ok(count)
     }
 }
 
@@ -110,7 +126,7 @@ impl Write for Stream<'_> {
 
 impl mbedtls_rs::Split for Stream<'_> {
     type Read<'s>
-        = TcpReader<'s>
+        = Noted<'s>
     where
         Self: 's;
     type Write<'s>
@@ -118,9 +134,24 @@ impl mbedtls_rs::Split for Stream<'_> {
     where
         Self: 's;
 
-    fn split(&mut self) -> (TcpReader<'_>, Unflushed<'_>) {
+    fn split(&mut self) -> (Noted<'_>, Unflushed<'_>) {
         let (reader, writer) = self.0.split();
-        (reader, Unflushed(writer))
+        (Noted(reader), Unflushed(writer))
+    }
+}
+
+/// A reader whose bytes are noted.
+pub(crate) struct Noted<'a>(TcpReader<'a>);
+
+impl ErrorType for Noted<'_> {
+    type Error = Error;
+}
+
+impl Read for Noted<'_> {
+    async fn read(&mut self, bytes: &mut [u8]) -> Result<usize, Error> {
+        let count = self.0.read(bytes).await?;
+        note_heard();
+        Ok(count)
     }
 }
 

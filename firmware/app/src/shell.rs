@@ -8,7 +8,7 @@ use crate::errands::{Errand, Errands};
 use crate::flash::Flash;
 use crate::http::{self, CONNECTIONS_MAX, Desk, OwnedRequest};
 use crate::mqtt::{self, Link, Said};
-use crate::net::failure;
+use crate::net::{failure, last_heard};
 use crate::parts::{Heap, KeepSurroundings, Parts};
 use crate::rng::BoardRng;
 use crate::signatures::MbedSignatures;
@@ -25,7 +25,7 @@ use core::ops::ControlFlow;
 use core::time::Duration;
 use device_core::device::{Boot, Device};
 use device_core::input::{Input, NetFailure, NetFailureKind, Network, WifiFailure};
-use device_core::output::Output;
+use device_core::output::{Deadline, Output};
 use device_core::report::Report;
 use device_core::secret::Secret;
 use device_core::storage::{StorageFailure, Write as Kind};
@@ -237,7 +237,7 @@ impl<'a, F: NorFlash, I: Read, O: Write, W: Wifi> Powered<'a, F, I, O, W> {
     /// The next thing that happens.
     async fn wait(&mut self) -> Fact {
         let deadline = self.device.deadline();
-        let jump_at = deadline.filter(|_| self.may_jump()).map(|d| self.active + ticks(quiet_before(d, self.open)));
+        let jump_at = deadline.and_then(|d| self.jump_at(d));
         let due = deadline.and_then(|d| self.clock.wall(d.at));
         let timer = some(due.into_iter().chain(jump_at).min().map(Timer::at));
         let broker = some(self.link.as_ref().map(Link::hear));
@@ -261,7 +261,8 @@ impl<'a, F: NorFlash, I: Read, O: Write, W: Wifi> Powered<'a, F, I, O, W> {
             Either3::Second(Either3::Second(said)) => Fact::Broker(said),
             Either3::Second(Either3::Third(())) => Fact::Nothing,
             Either3::Third(()) => {
-                if let (Some(deadline), Some(_)) = (deadline, jump_at.filter(|at| *at <= Instant::now())) {
+                // Bytes may have come since: a long answer takes its time on a slow line.
+                if let Some(deadline) = deadline.filter(|d| self.jump_at(*d).is_some_and(|at| at <= Instant::now())) {
                     let ahead = deadline.at.since(self.clock.now());
                     if !ahead.is_zero() {
                         self.clock.jump(ahead);
@@ -274,6 +275,12 @@ impl<'a, F: NorFlash, I: Read, O: Write, W: Wifi> Powered<'a, F, I, O, W> {
         };
         self.active = Instant::now();
         fact
+    }
+
+    /// When the clock may jump to this deadline, if nothing happens until then.
+    fn jump_at(&self, deadline: Deadline) -> Option<Instant> {
+        let quiet_since = self.active.max(last_heard());
+        self.may_jump().then(|| quiet_since + ticks(quiet_before(deadline, self.open)))
     }
 
     /// Whether nothing is waited for but a deadline, and jumping to it is allowed.

@@ -91,21 +91,13 @@ impl Modem for Chip {
         let _ = self.controller.set_config(&Config::Station(StationConfig::default()));
     }
 
+    /// A network that wants no password lets in a device that has one, as with ESP-IDF unless it is told otherwise.
     async fn join(&mut self, ssid: &str, password: &Secret) -> Result<(), Refusal> {
-        let cannot = |why: WifiError| {
-            remark(format_args!("the station does not start: {why}"));
-            Refusal { failure: WifiFailure::NotFound, lasts: false }
-        };
-        let config = Config::Station(station(ssid, password).map_err(cannot)?);
-        self.controller.set_config(&config).map_err(cannot)?;
-        match self.controller.connect_async().await {
-            Ok(_) => Ok(()),
-            Err(ConnectionError::Failed(info)) => {
-                remark(format_args!("the network does not let the device in: {:?}", info.reason));
-                Err(refusal(info.reason))
+        match self.knock(ssid, password).await {
+            Err(Knock::Refused(reason)) if is_about_security(reason) && !password.is_empty() => {
+                self.knock(ssid, &Secret::new("")).await.map_err(Knock::refusal)
             }
-            Err(ConnectionError::WifiError(why)) => Err(cannot(why)),
-            Err(_) => Err(Refusal { failure: WifiFailure::NotFound, lasts: false }),
+            knocked => knocked.map_err(Knock::refusal),
         }
     }
 
@@ -136,6 +128,49 @@ impl Modem for Chip {
     }
 }
 
+/// Why a network was not joined.
+enum Knock {
+    /// The station could not even try.
+    Impossible,
+    /// The network's reason, or the chip's.
+    Refused(DisconnectReason),
+}
+
+impl Knock {
+    fn refusal(self) -> Refusal {
+        match self {
+            Knock::Impossible => Refusal { failure: WifiFailure::NotFound, lasts: false },
+            Knock::Refused(reason) => refusal(reason),
+        }
+    }
+}
+
+impl Chip {
+    async fn knock(&mut self, ssid: &str, password: &Secret) -> Result<(), Knock> {
+        let cannot = |why: WifiError| {
+            remark(format_args!("the station does not start: {why}"));
+            Knock::Impossible
+        };
+        let config = Config::Station(station(ssid, password).map_err(cannot)?);
+        self.controller.set_config(&config).map_err(cannot)?;
+        match self.controller.connect_async().await {
+            Ok(_) => Ok(()),
+            Err(ConnectionError::Failed(info)) => {
+                remark(format_args!("the network does not let the device in: {:?}", info.reason));
+                Err(Knock::Refused(info.reason))
+            }
+            Err(ConnectionError::WifiError(why)) => Err(cannot(why)),
+            Err(_) => Err(Knock::Impossible),
+        }
+    }
+}
+
+/// Whether there is a network of that name, and it wants a password where none was given, or none where one was.
+fn is_about_security(reason: DisconnectReason) -> bool {
+    use DisconnectReason as R;
+    matches!(reason, R::NoAccessPointFoundWithCompatibleSecurity | R::NoAccessPointFoundInAuthmodeThreshold)
+}
+
 /// Says what the device itself is told in fewer words, between its lines.
 fn remark(text: fmt::Arguments<'_>) {
     let _ = writeln!(LastWords, "\nW ({}) radio: {text}", Instant::now().as_millis());
@@ -153,10 +188,7 @@ fn refusal(reason: DisconnectReason) -> Refusal {
         | R::GroupCipherInvalid
         | R::PairwiseCipherInvalid
         | R::_802_1xAuthenticationFailed => (WifiFailure::WrongPassword, true),
-        // A network of that name which wants a password and was given none, or wants none and was given one: that is not the one that is meant.
-        R::NoAccessPointFoundWithCompatibleSecurity | R::NoAccessPointFoundInAuthmodeThreshold => {
-            (WifiFailure::WrongPassword, true)
-        }
+        reason if is_about_security(reason) => (WifiFailure::WrongPassword, true),
         // What a weak signal and some networks say instead of the above.
         R::AuthenticationExpired | R::AuthenticationLeave | R::AssociationNotAuthenticated => (WifiFailure::WrongPassword, false),
         _ => (WifiFailure::NotFound, false),

@@ -1,8 +1,9 @@
 //! A board in Wokwi: `wokwi-cli`, unmodified, one process a power-on, as a byte stream; the simulation is on Wokwi's servers.
 //!
 //! Nothing there reaches a server of this machine, so the network goes through the console (PPP). Each simulation begins from the image
-//! that is uploaded: what the device stored is gone with its power. What is around the board is a section of its flash. The CLI is given
-//! a project folder of our own, and its token; nobody else is. How it ends says whose fault that is (`complaint`).
+//! that is uploaded: what the device stored is gone with its power. What is around the board is a section of its flash. Its lines are
+//! numbered, so that what a simulated port loses is asked for again. The CLI is given a project folder of our own, and its token; nobody
+//! else is. How it ends says whose fault that is (`complaint`).
 
 mod complaint;
 mod equipment;
@@ -15,8 +16,9 @@ mod project;
 mod tests;
 
 use super::{Console, Equipment, Facts, Target, TargetError};
+use crate::event::Source;
 use crate::scenario::header::Capability;
-use crate::serial::Carrier;
+use crate::serial::{Carrier, lines};
 use crate::site::Site;
 use crate::testbed::CutPoint;
 use crate::trace::tape::Tape;
@@ -86,7 +88,13 @@ impl Target for Wokwi {
         let link = link(&self.equipment);
         let (simulation, console) = process::start(&found, site, link, tape).await?;
         self.running = Some(simulation);
-        self.equipment.line.lay(console, Some(link), site, tape).await
+        let console = self.equipment.line.lay(console, Some(link), site, tape).await?;
+        if self.equipment.vocabulary.is_some() {
+            return Ok(console);
+        }
+        // A simulated serial port may be slower than what comes over it.
+        let tape = tape.clone();
+        Ok(lines::numbered(console, move |what| tape.say(Source::Runner, what)).console)
     }
 
     async fn power_off(&mut self) -> Result<(), TargetError> {

@@ -63,6 +63,7 @@ pub async fn start(found: &Found, site: &Site, link: Carrier, tape: &Tape) -> Re
     let surroundings = (!found.foreign).then(|| {
         let mut surroundings = site.surroundings();
         surroundings.link = serial::link(Some(link));
+        surroundings.numbered = true;
         surroundings.text()
     });
     let home = home(&found.image, &found.project, surroundings.as_deref())?;
