@@ -33,6 +33,8 @@ pub struct Report {
     pub burst_bytes: usize,
     /// Bytes of them that came back, as they were.
     pub burst_returned: usize,
+    /// How fast they went, there and back at the same time, in kB (1,000 bytes) a second each way; none when some did not come back.
+    pub kilobytes_per_second: Option<f64>,
     /// The median round trip of a small frame, in milliseconds.
     pub round_trip_ms: Option<f64>,
     /// Frames of the device that were whole, and broken.
@@ -64,7 +66,11 @@ impl std::fmt::Display for Report {
             Some(lost) => write!(f, "values that do not come back: {lost}; ")?,
             None => {}
         }
-        write!(f, "{} of {} bytes at once came back; ", self.burst_returned, self.burst_bytes)?;
+        write!(f, "{} of {} bytes at once came back", self.burst_returned, self.burst_bytes)?;
+        if let Some(rate) = self.kilobytes_per_second {
+            write!(f, ", {rate:.1} kB/s each way")?;
+        }
+        write!(f, "; ")?;
         if let Some(ms) = self.round_trip_ms {
             write!(f, "round trip {ms:.1} ms; ")?;
         }
@@ -79,7 +85,10 @@ pub async fn self_test(network: &mut Network, encoding: Encoding, limit: Duratio
         let took = network.status().took.unwrap_or_default();
         report.up_ms = Some(u64::try_from(took.as_millis()).unwrap_or(u64::MAX));
         report.values_lost = Some(values_lost(network, limit).await);
+        let began = Instant::now();
         (report.burst_bytes, report.burst_returned) = burst(network, limit).await;
+        let rate = || report.burst_bytes as f64 / 1e3 / began.elapsed().as_secs_f64();
+        report.kilobytes_per_second = (report.burst_returned == report.burst_bytes).then(rate);
         report.round_trip_ms = round_trip(network, limit).await;
     }
     (report.frames_good, report.frames_bad) = (network.status().good, network.status().bad);
