@@ -13,6 +13,8 @@ pub const QUIET: Duration = Duration::from_millis(20);
 /// How long the line has been quiet (wall clock) before the clock of a device that a peer owes an answer jumps: longer than a peer that
 /// means to answer takes on a machine that is busy with something else.
 pub const QUIET_ANSWER: Duration = Duration::from_secs(1);
+/// The same over a line that loses bytes: TCP says what was lost again after a second, and after two more.
+pub const QUIET_ANSWER_LOSSY: Duration = Duration::from_secs(4);
 
 /// The farthest that jumps may bring a clock, all together: a thousand years. Beyond it deadlines would run into the end of counting.
 pub const JUMPED_MAX: Duration = Duration::from_secs(1000 * 365 * 24 * 3600);
@@ -54,8 +56,9 @@ pub(crate) fn ticks(d: Duration) -> embassy_time::Duration {
 }
 
 /// How quiet it must have been before the clock may jump to this deadline.
-pub(crate) fn quiet_before(deadline: Deadline, connected: bool) -> Duration {
+pub(crate) fn quiet_before(deadline: Deadline, connected: bool, lossy: bool) -> Duration {
     match deadline.kind {
+        DeadlineKind::Answer if lossy => QUIET_ANSWER_LOSSY,
         DeadlineKind::Answer => QUIET_ANSWER,
         DeadlineKind::Backoff => QUIET_BACKOFF,
         _ if connected => QUIET,

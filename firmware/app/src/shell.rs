@@ -87,6 +87,7 @@ where
         storage: Storage::open(Flash(flash)),
         cuts: CutPoints::default(),
         simulated: simulated.is_some(),
+        lossy: simulated.as_ref().is_some_and(|told| told.numbered),
         ap_suffix,
         keep_surroundings,
         kept: false,
@@ -121,6 +122,8 @@ struct Board<F: NorFlash, I, O> {
     storage: Storage<F>,
     cuts: CutPoints,
     simulated: bool,
+    /// What goes over the line may be lost.
+    lossy: bool,
     ap_suffix: String,
     keep_surroundings: KeepSurroundings,
     /// Others were kept than it started with: the next restart is the board's own.
@@ -280,7 +283,7 @@ impl<'a, F: NorFlash, I: Read, O: Write, W: Wifi> Powered<'a, F, I, O, W> {
     /// When the clock may jump to this deadline, if nothing happens until then.
     fn jump_at(&self, deadline: Deadline) -> Option<Instant> {
         let quiet_since = self.active.max(last_heard());
-        self.may_jump().then(|| quiet_since + ticks(quiet_before(deadline, self.open)))
+        self.may_jump().then(|| quiet_since + ticks(quiet_before(deadline, self.open, self.board.lossy)))
     }
 
     /// Whether nothing is waited for but a deadline, and jumping to it is allowed.

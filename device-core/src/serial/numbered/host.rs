@@ -4,7 +4,6 @@ use super::{Boot, PIECE_MAX, Place, Said, Told, WINDOW};
 use crate::time::Instant;
 use alloc::borrow::ToOwned as _;
 use alloc::collections::{BTreeMap, VecDeque};
-use alloc::format;
 use alloc::string::String;
 use alloc::vec::Vec;
 use core::fmt;
@@ -386,9 +385,9 @@ impl HostEnd {
 
     fn give_up_lines(&mut self) {
         self.skip_to(self.highest.saturating_add(1));
-        let (boot, highest) = (self.boot, self.highest);
+        let highest = self.highest;
         // What was damaged and has come again, or is known to be lost, is not said once more.
-        let told = |line: &String| boot.and_then(|boot| number_in(line, boot)).is_some_and(|number| number <= highest);
+        let told = |line: &String| number_in(line).is_some_and(|number| number <= highest);
         self.outputs.extend(self.suspects.drain(..).filter(|line| !told(line)).map(Output::Plain));
         self.lines_asked.end();
     }
@@ -456,8 +455,9 @@ impl HostEnd {
     }
 }
 
-/// The number of a damaged line, where that can still be read.
-fn number_in(line: &str, boot: Boot) -> Option<u32> {
-    let (_, rest) = line.rsplit_once(&format!(" ^{boot}."))?;
-    rest.split(|c: char| !c.is_ascii_digit()).next()?.parse().ok()
+/// The number of a damaged line, where that can still be read; the boot may be what is damaged.
+fn number_in(line: &str) -> Option<u32> {
+    let (boot, rest) = line.rsplit_once(" ^")?.1.split_once('.')?;
+    let is_boot = boot.len() <= 5 && boot.chars().all(|c| c.is_ascii_hexdigit());
+    is_boot.then(|| rest.split(|c: char| !c.is_ascii_digit()).next()?.parse().ok())?
 }
