@@ -6,7 +6,7 @@ use crate::target::rig::board::{Board as Virtual, Order};
 use crate::target::rig::noise::Badness;
 use crate::target::{self, Equipment};
 use crate::{exit, say};
-use std::io::BufRead;
+use std::io::{BufRead, IsTerminal};
 use std::path::PathBuf;
 use tokio::sync::mpsc::{self, Sender};
 
@@ -20,7 +20,8 @@ const ORDERS_MAX: usize = 16;
 In one terminal:   harness board --at ./port
 In another:        harness run --target rig --port ./port --link console scenarios/happy
 
-The board is the firmware in QEMU; whatever opens serial ports can open its port. It runs until Ctrl-C, or the end of its standard input.
+The board is the firmware in QEMU; whatever opens serial ports can open its port. It runs until Ctrl-C, or the end of its standard input
+(not where that is /dev/null, as in the background).
 Lines on standard input, meanwhile:
   unplug    pulls the cable: the port goes away
   plug      puts it in again: a new port, at the same path
@@ -78,7 +79,13 @@ impl Board {
         let badness = Badness { lose_one_in: self.lose, garbage_one_in: self.garbage };
         let mut board = Virtual::new(target::facts(MADE_OF)?, &equipment, &at, badness, self.seed)?;
         let (give, mut orders) = mpsc::channel(ORDERS_MAX);
-        std::thread::Builder::new().name("orders".into()).spawn(move || take_orders(&give))?;
+        // Where it is dropped, orders have ended, and the board with them.
+        let _give = if nobody_orders() {
+            Some(give)
+        } else {
+            std::thread::Builder::new().name("orders".into()).spawn(move || take_orders(&give))?;
+            None
+        };
         say::line(at.display());
         let mut said = |what: String| {
             say::line(what);
@@ -90,6 +97,12 @@ impl Board {
         drop(folder);
         Ok(ended?)
     }
+}
+
+/// Whether there is nobody to write orders, as for a program in the background: that is no end of them.
+fn nobody_orders() -> bool {
+    let is_null = |input: rustix::fs::Stat| rustix::fs::FileType::from_raw_mode(input.st_mode).is_char_device();
+    !std::io::stdin().is_terminal() && rustix::fs::fstat(std::io::stdin()).is_ok_and(is_null)
 }
 
 /// Reads orders until standard input ends, which ends the board.
