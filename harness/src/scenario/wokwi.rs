@@ -8,7 +8,7 @@ use super::{Dialect, typed};
 use crate::step::{Meaning, verb};
 
 /// Wokwi's verbs, in the order in which its command line looks for them: of two in one step it runs the first of this list only.
-pub(super) const VERBS: [&str; 11] = [
+pub(crate) const VERBS: [&str; 11] = [
     "delay",
     "expect-chip-output",
     "expect-pin",
@@ -18,8 +18,8 @@ pub(super) const VERBS: [&str; 11] = [
     "take-screenshot",
     "touch",
     "touch-press",
-    "touch-move",
     "touch-release",
+    "touch-move",
 ];
 
 /// The keys of the verbs that have keys, as Wokwi knows them (and `expected`, which its documentation knows).

@@ -1,6 +1,6 @@
 //! An automation scenario as Wokwi's command line reads it: loosely, and with its words for what it refuses.
 
-use crate::scenario::wokwi::text_of;
+use crate::scenario::wokwi::{VERBS, text_of};
 use crate::scenario::yaml::{self, Node, Plain, Value as Yaml, resolve};
 use regex::Regex;
 use serde_json::{Map, Value, json};
@@ -46,21 +46,6 @@ pub enum Verb {
     /// Has no verb, which is found only when it is reached.
     None,
 }
-
-/// The verbs, in the order in which the command line looks for them.
-const VERBS: [&str; 11] = [
-    "delay",
-    "expect-chip-output",
-    "expect-pin",
-    "set-control",
-    "wait-serial",
-    "write-serial",
-    "take-screenshot",
-    "touch",
-    "touch-press",
-    "touch-release",
-    "touch-move",
-];
 
 /// Reads a scenario.
 ///
